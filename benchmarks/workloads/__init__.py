@@ -1,0 +1,1 @@
+"""The workloads, one file each. A file defines `WORKLOAD`, an object of the protocol in `benchmarks.workload`."""

@@ -1,0 +1,115 @@
+"""mlstore: data goes in once, and can be asked three ways: now, then, and as it was; one file holds it all.
+
+>>> import mlstore as ml
+>>> store = ml.open(":memory:")
+"""
+
+from mlstore.engine.catalog import CatalogEntry
+from mlstore.engine.explain import Explanation
+from mlstore.engine.inspection import VerifyReport
+from mlstore.engine.reading import Rows
+from mlstore.engine.registration import Change, Plan
+from mlstore.errors import (
+    AlreadyExistsError,
+    ClosedError,
+    CorruptionError,
+    DefinitionError,
+    FormatVersionError,
+    InvalidDataError,
+    MlstoreError,
+    NameClashError,
+    NotAStoreError,
+    ReadOnlyError,
+    SchemaMismatchError,
+    StoreBusyError,
+    StoreError,
+    StoreFullError,
+    UnknownNameError,
+    UnknownVersionError,
+    UsageError,
+)
+from mlstore.format.manifest import Commit
+from mlstore.schema.dtypes import (
+    DType,
+    binary,
+    bool_,
+    date,
+    decimal,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    list_,
+    map_,
+    string,
+    struct,
+    timestamp,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+    vector,
+)
+from mlstore.schema.entity import Entity
+from mlstore.schema.service import FeatureService
+from mlstore.schema.table import Table
+from mlstore.schema.view import FeatureView
+from mlstore.store import Store, open
+from mlstore.version import __version__
+
+__all__ = [
+    "AlreadyExistsError",
+    "CatalogEntry",
+    "Change",
+    "ClosedError",
+    "Commit",
+    "CorruptionError",
+    "DType",
+    "DefinitionError",
+    "Entity",
+    "Explanation",
+    "FeatureService",
+    "FeatureView",
+    "FormatVersionError",
+    "InvalidDataError",
+    "MlstoreError",
+    "NameClashError",
+    "NotAStoreError",
+    "Plan",
+    "ReadOnlyError",
+    "Rows",
+    "SchemaMismatchError",
+    "Store",
+    "StoreBusyError",
+    "StoreError",
+    "StoreFullError",
+    "Table",
+    "UnknownNameError",
+    "UnknownVersionError",
+    "UsageError",
+    "VerifyReport",
+    "__version__",
+    "binary",
+    "bool_",
+    "date",
+    "decimal",
+    "float32",
+    "float64",
+    "int16",
+    "int32",
+    "int64",
+    "int8",
+    "list_",
+    "map_",
+    "open",
+    "string",
+    "struct",
+    "timestamp",
+    "uint16",
+    "uint32",
+    "uint64",
+    "uint8",
+    "vector",
+]

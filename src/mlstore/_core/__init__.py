@@ -1,0 +1,1 @@
+"""Compiled kernels over buffers: no view, no pyarrow, no path is known here."""

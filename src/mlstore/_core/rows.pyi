@@ -1,0 +1,50 @@
+"""Rows: the features of one moment packed into one run of bytes, and back. Layout: see mlstore.format.rows.
+
+Buffers are objects of the buffer protocol. Row bytes need not be trusted: `measure_rows` and `unpack_row` check them first and raise
+CorruptionError. Arrow buffers that are too short raise ValueError.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlstore._core.row_layout import RowLayout
+
+def pack_rows(
+    compiled: RowLayout,
+    event_time: NDArray[np.int64],
+    created: NDArray[np.int64],
+    seq: NDArray[np.int64],
+    columns: list[tuple[Any, Any, Any, int]],
+) -> list[bytes]:
+    """Pack n rows. A column is (values, validity or None, int32 offsets or None, first row), as Arrow has them."""
+
+def measure_rows(
+    compiled: RowLayout, address: NDArray[np.uintp], size: NDArray[np.int64], wanted: list[int], offsets: list[Any]
+) -> list[int]:
+    """Check every row, and compute the Arrow offsets of the wanted variable features. The caller keeps the rows alive.
+
+    Returns how many bytes of Arrow values each wanted feature has.
+    """
+
+def unpack_rows(
+    compiled: RowLayout, address: NDArray[np.uintp], wanted: list[int], offsets: list[Any], values: list[Any], validity: list[Any]
+) -> list[int]:
+    """Fill the Arrow buffers of the wanted features from rows that `measure_rows` has passed; returns their null counts."""
+
+def unpack_row(compiled: RowLayout, row: bytes, wanted: Sequence[int] | None = None) -> list[Any]:
+    """The features of one row as Python objects, all of them or those at the wanted positions."""
+
+def peek_rows(
+    rows: tuple[bytes | None, ...],
+    address: NDArray[np.uintp],
+    size: NDArray[np.int64],
+    found: NDArray[np.uint8],
+    revision: NDArray[np.uint16],
+    event_time: NDArray[np.int64],
+    created: NDArray[np.int64],
+    seq: NDArray[np.int64],
+) -> None:
+    """Fill the addresses (valid while `rows` lives; 0 = no row) and heads of many rows. A row shorter than a head is corrupt."""

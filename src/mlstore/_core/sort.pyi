@@ -1,0 +1,24 @@
+"""Sorting: the stable order of rows by (code, time, created), by counting and radix passes, never by comparison."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+def sort_rows(
+    codes: NDArray[np.int32],
+    n_groups: int,
+    time: NDArray[np.int64],
+    created: NDArray[np.int64] | None,
+    order: NDArray[np.uint32],
+    offsets: NDArray[np.int64],
+) -> None:
+    """Order rows by (code, time, created, position), and find where each group begins.
+
+    codes are group numbers in [0, n_groups); time and created are any int64. Fills order, the row numbers in their new order, and
+    offsets, [n_groups + 1]: group g is order[offsets[g]:offsets[g + 1]]. Rows in order already, and rows whose times are in order, take one
+    pass; others need scratch of 20 bytes a row. At most 2^32 - 1 rows.
+    """
+
+def sort_words(
+    words: NDArray[np.uint64], rows: NDArray[np.uint32], spare_words: NDArray[np.uint64], spare_rows: NDArray[np.uint32], bits: int
+) -> bool:
+    """Sort words (all below 2^bits), carrying rows along; stable. True if the answer is in the spare arrays, else in words and rows."""

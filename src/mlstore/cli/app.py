@@ -1,0 +1,48 @@
+"""The command `mlstore`: its groups of commands put together, and what all of them share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import mlstore as ml
+from mlstore.cli import asking, defining, demo, upkeep, versions, writing
+from mlstore.cli.doorway import Doorway
+
+app = typer.Typer(
+    cls=Doorway,
+    name="mlstore",
+    help="One file for the data of machine learning: ask it now (online), then (as of a time), and as it was (a version).",
+    epilog="Start with `mlstore demo`. Every command takes --json and --help; exit codes: 0 done, 1 the job failed, 2 the call was wrong.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mlstore {ml.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def shared(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+COMMANDS = {
+    "Begin": {"demo": demo.demo, "init": defining.init, "apply": defining.apply, "catalog": defining.catalog},
+    "Data": {"write": writing.write, "online": asking.online, "training-set": asking.training_set, "read": asking.read},
+    "Versions": {"snapshot": versions.snapshot, "log": versions.log},
+    "The file": {"info": upkeep.info, "verify": upkeep.verify, "optimize": upkeep.optimize, "backup": upkeep.backup},
+}
+
+for panel, commands in COMMANDS.items():
+    for name, command in commands.items():
+        app.command(name, rich_help_panel=panel)(command)

@@ -1,0 +1,86 @@
+"""Options that several commands share, and what the shell completes for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import mlstore as ml
+from mlstore.cli.formats import Format
+
+
+def complete_tables(ctx: typer.Context) -> list[tuple[str, str]]:
+    """Views and tables of the store named before, for the shell."""
+    return _complete(ctx, ("view", "table"))
+
+
+def complete_features(ctx: typer.Context) -> list[tuple[str, str]]:
+    """Views, their features, and services of the store named before, for the shell."""
+    return _complete(ctx, ("view", "service"))
+
+
+def complete_versions(ctx: typer.Context) -> list[tuple[str, str]]:
+    """Snapshots of the store named before, for the shell."""
+    path = ctx.params.get("store")
+    if not path or not Path(path).is_file():
+        return []
+    try:
+        with ml.open(path, read_only=True) as store:
+            return [(str(name), "snapshot") for name in store.info()["snapshots"]]
+    except ml.MlstoreError:
+        return []
+
+
+def _complete(ctx: typer.Context, kinds: tuple[str, ...]) -> list[tuple[str, str]]:
+    path = ctx.params.get("store")
+    if not path or not Path(path).is_file():
+        return []
+    words = []
+    try:
+        with ml.open(path, read_only=True) as store:
+            for entry in store.catalog():
+                if entry.kind not in kinds:
+                    continue
+                words.append((entry.name, entry.definition.description or entry.kind))
+                if entry.kind == "view" and "service" in kinds:
+                    words += [(f"{entry.name}:{feature}", str(dtype)) for feature, dtype in entry.definition.schema.items()]
+    except ml.MlstoreError:
+        return []
+    return words
+
+
+StorePath = Annotated[str, typer.Argument(metavar="STORE", help="The file of the store, for instance flights.mls.", show_default=False)]
+TableName = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="A view or table; an older version of it as name@1.", autocompletion=complete_tables, show_default=False
+    ),
+]
+Features = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FEATURE...",
+        help="What to ask for: view, view:feature, view@2:feature, or one feature service.",
+        autocompletion=complete_features,
+        show_default=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON on standard output, and nothing else there.")]
+AtVersion = Annotated[
+    str | None,
+    typer.Option(
+        "--at", metavar="VERSION", help="Read the store as it was: a snapshot, a commit id, or a time.", autocompletion=complete_versions
+    ),
+]
+FullNames = Annotated[bool, typer.Option("--full-names", help="Name every feature view__feature.")]
+WithStatus = Annotated[bool, typer.Option("--status", help="Add per view why a value is what it is, and the event time it is from.")]
+InputFormat = Annotated[Format | None, typer.Option("--format", help="The format of the file; needed for a pipe that does not tell.")]
+OutputFormat = Annotated[Format | None, typer.Option("--format", help="The format to write; needed for -o -.")]
+Output = Annotated[
+    str | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file (.parquet .csv .arrow .jsonl), or - for a pipe.")
+]
+NullTexts = Annotated[
+    list[str], typer.Option("--null", metavar="TEXT", help="A CSV text that means null, beside the empty field. May be repeated.")
+]

@@ -1,0 +1,125 @@
+"""Blocks: a stretch of history ready to be searched, whether it lies in a segment or in the tail.
+
+Rows of a block ascend by (key, event_time, created, seq). Columns come in the type the relation has now.
+"""
+
+from collections.abc import Callable
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mlstore.engine.catalog import Relation
+from mlstore.engine.versions import LIVE
+from mlstore.format.keys import Keys
+
+Int64 = NDArray[np.int64]
+Deletes = tuple[Int64, Int64]  # row numbers ascending, and the sequence that deleted each
+Lend = Callable[[int, int], pa.Buffer]  # (address, size) -> a buffer that outlives the transaction
+
+NO_NUMBERS: Int64 = np.empty(0, np.int64)
+NO_BYTES: NDArray[np.uint8] = np.empty(0, np.uint8)
+
+
+class Content:
+    """What is immutable of a block: keys, first row of each key, clocks, columns.
+
+    `created` and `seq` are empty where one value, `same_created` or `same_seq`, holds for every row.
+    """
+
+    keys: Keys
+    offsets: Int64
+    time: Int64
+    created: Int64 = NO_NUMBERS
+    same_created: int = 0
+    seq: Int64 = NO_NUMBERS
+    same_seq: int = 0
+
+    @property
+    def rows(self) -> int:
+        return len(self.time)
+
+    def lent_time(self, lend: Lend | None) -> pa.Array:
+        """Event times as int64; with `lend`, in memory that may be handed on."""
+        return pa.array(self.time)
+
+    def zone(self, number: int) -> tuple[object, object, bool] | None:
+        """Least and greatest value of a feature as stored, and whether there are nulls; None: not known."""
+        return None
+
+    def column(self, relation: Relation, number: int, lend: Lend | None = None) -> pa.Array:
+        """All values of a feature, in the relation's type; with `lend`, in memory that may be handed on."""
+        raise NotImplementedError(type(self))
+
+
+class Block:
+    """A content as one version sees it: rows from `start` on, written up to `bound`, not deleted by then."""
+
+    def __init__(
+        self, relation: Relation, content: Content, *, bound: int, deletes: Deletes | None, start: int = 0, segment: int | None = None
+    ) -> None:
+        self.relation = relation
+        self.content = content
+        self.segment = segment
+        self.bound = bound
+        self.start = start
+        self._deletes = deletes
+
+    def column(self, number: int, lend: Lend | None = None) -> pa.Array:
+        return self.content.column(self.relation, number, lend)
+
+    @cached_property
+    def _first_key(self) -> int:
+        return max(0, int(np.searchsorted(self.content.offsets, self.start, "right")) - 1) if self.start else 0
+
+    @cached_property
+    def keys(self) -> Keys:
+        return self.content.keys.slice(self._first_key, len(self.content.keys)) if self.start else self.content.keys
+
+    @cached_property
+    def offsets(self) -> Int64:
+        return np.maximum(self.content.offsets[self._first_key :], self.start) if self.start else self.content.offsets
+
+    @cached_property
+    def hidden(self) -> NDArray[np.uint8]:
+        """1 for each row deleted by this version; empty when none is."""
+        if self._deletes is None:
+            return NO_BYTES
+        rows, seqs = self._deletes
+        mask = np.zeros(self.content.rows, np.uint8)
+        mask[rows[seqs <= self.bound]] = 1
+        return mask
+
+    @cached_property
+    def visible(self) -> NDArray[np.bool_] | None:
+        """Which rows this version sees; None: all."""
+        content = self.content
+        newer = content.seq.size > 0 and self.bound != LIVE and int(content.seq.max()) > self.bound
+        if not newer and not self.hidden.size and not self.start:
+            return None
+        mask = np.ones(content.rows, np.bool_)
+        mask[: self.start] = False
+        if newer:
+            mask &= content.seq <= self.bound
+        if self.hidden.size:
+            mask &= self.hidden == 0
+        return mask
+
+    def deleted_seq(self) -> Int64:
+        """For each row the sequence that deleted it, LIVE where none did; whatever the version."""
+        seqs = np.full(self.content.rows, LIVE, np.int64)
+        if self._deletes is not None:
+            seqs[self._deletes[0]] = self._deletes[1]
+        return seqs
+
+    def created_of(self, rows: Int64) -> Int64:
+        created = self.content.created
+        return created[rows] if created.size else np.full(len(rows), self.content.same_created, np.int64)
+
+    def seq_of(self, rows: Int64) -> Int64:
+        return self.content.seq[rows] if self.content.seq.size else np.full(len(rows), self.content.same_seq, np.int64)
+
+    def key_of(self, rows: Int64) -> Int64:
+        """Position in `keys` of each row's key."""
+        return np.searchsorted(self.offsets, rows, "right") - 1

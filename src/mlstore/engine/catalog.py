@@ -1,0 +1,254 @@
+"""The catalogue: every definition the file ever had, by name, version and revision.
+
+An entry is written once and never changed; a table's data hangs on its number. A *version* (`weather@2`) is another table;
+a *revision* is the same table with more features or wider numbers.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from difflib import get_close_matches
+from functools import cached_property
+
+import msgpack
+
+from mlstore.engine.versions import LIVE, read_counter, take_numbers
+from mlstore.errors import DefinitionError, UnknownNameError
+from mlstore.format.keys import KeySpec
+from mlstore.format.manifest import EPOCH
+from mlstore.format.rows import RowPlan, RowReader, compile_plan
+from mlstore.schema.dtypes import DType
+from mlstore.schema.entity import Entity
+from mlstore.schema.layout import Layout, table_layout, view_layout
+from mlstore.schema.record import from_record, to_record
+from mlstore.schema.reference import parse_reference
+from mlstore.schema.service import FeatureService
+from mlstore.schema.table import Table
+from mlstore.schema.view import FeatureView
+from mlstore.storage.keyspace import declare
+from mlstore.storage.transaction import Reader, Writer
+
+CATALOG = declare("catalog")
+
+Definition = Entity | FeatureView | Table | FeatureService
+KINDS = {Entity: "entity", FeatureView: "view", Table: "table", FeatureService: "service"}
+
+_SUFFIX = struct.Struct(">II")
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogEntry:
+    """One definition as registered: kind, name, version, revision, the definition, and since when.
+
+    `table` is the number its data hangs on (0 for entities and services); `seq` bounds the versions that do not know it.
+    """
+
+    kind: str
+    name: str
+    version: int
+    revision: int
+    definition: Definition
+    table: int
+    seq: int
+    time_us: int
+
+    @property
+    def created(self) -> datetime:
+        """When it was registered, UTC."""
+        return EPOCH + timedelta(microseconds=self.time_us)
+
+    @property
+    def label(self) -> str:
+        """The name as written in references: `weather`, `weather@2`."""
+        return self.name if self.version == 1 else f"{self.name}@{self.version}"
+
+
+class Relation:
+    """A view or table made ready for work: its layout, keys and row plans."""
+
+    def __init__(self, entry: CatalogEntry, layout: Layout, revisions: dict[int, tuple[tuple[str, DType], ...]]) -> None:
+        self.entry = entry
+        self.layout = layout
+        self.table = entry.table
+        self.revision = entry.revision
+        self.label = entry.label
+        self.key_spec = KeySpec(tuple(field.dtype for field in layout.keys))
+        self.numbers = {field.name: number for number, field in enumerate(layout.features)}
+        self._revisions = revisions
+
+    @cached_property
+    def plan(self) -> RowPlan:
+        return compile_plan(self.revision, self._revisions[self.revision])
+
+    @cached_property
+    def rows(self) -> RowReader:
+        plans = {revision: compile_plan(revision, fields) for revision, fields in self._revisions.items()}
+        return RowReader(plans, self.plan)
+
+    def number(self, feature: str) -> int:
+        """The number of a feature; UnknownNameError names the nearest."""
+        if feature not in self.numbers:
+            raise UnknownNameError(f"{self.label} has no feature {feature!r}", hint=suggest(feature, self.numbers))
+        return self.numbers[feature]
+
+
+class Catalog:
+    """All definitions a version knows."""
+
+    def __init__(self, entries: list[CatalogEntry]) -> None:
+        self._entries = entries
+        self._newest: dict[tuple[str, str], list[CatalogEntry]] = {}
+        for entry in entries:  # in order of (kind, name, version, revision)
+            versions = self._newest.setdefault((_space(entry.kind), entry.name), [])
+            if versions and versions[-1].version == entry.version:
+                versions[-1] = entry
+            else:
+                versions.append(entry)
+        self._relations: dict[tuple[str, int], Relation] = {}
+
+    def current(self) -> Iterator[CatalogEntry]:
+        """The latest revision of every version of every definition."""
+        for versions in self._newest.values():
+            yield from versions
+
+    def find(self, space: str, name: str) -> list[CatalogEntry]:
+        """All versions of a name, oldest first."""
+        return self._newest.get((space, name), [])
+
+    def entity(self, name: str) -> Entity:
+        found = self.find("entity", name)
+        if not found:
+            names = [known for space, known in self._newest if space == "entity"]
+            raise UnknownNameError(f"no entity {name!r}", hint=suggest(name, names))
+        assert isinstance(found[-1].definition, Entity)
+        return found[-1].definition
+
+    def service(self, name: str) -> FeatureService | None:
+        for entry in reversed(self.find("relation", name)):
+            if isinstance(entry.definition, FeatureService):
+                return entry.definition
+        return None
+
+    def relation(self, name: str, version: int | None = None) -> Relation:
+        """The view or table of a name: its newest version, or the one asked for."""
+        if version is None and "@" in name:
+            reference = parse_reference(name)
+            name, version = reference.view, reference.version
+        versions = [e for e in self.find("relation", name) if isinstance(e.definition, FeatureView | Table)]
+        chosen = [entry for entry in versions if version in (None, entry.version)]
+        if not chosen:
+            raise self._unknown_relation(name, version, versions)
+        return self._compiled(chosen[-1])
+
+    def relations(self) -> Iterator[Relation]:
+        for entry in self.current():
+            if isinstance(entry.definition, FeatureView | Table):
+                yield self._compiled(entry)
+
+    def layout(self, definition: FeatureView | Table) -> Layout:
+        if isinstance(definition, Table):
+            return table_layout(definition)
+        entity = None if definition.entity_name is None else self.entity(definition.entity_name)
+        return view_layout(definition, entity)
+
+    def _compiled(self, entry: CatalogEntry) -> Relation:
+        key = (entry.name, entry.version)
+        if key not in self._relations:
+            assert isinstance(entry.definition, FeatureView | Table)
+            revisions = {}
+            for other in self._entries:
+                if other.table == entry.table and isinstance(other.definition, FeatureView | Table):
+                    fields = self.layout(other.definition).features
+                    revisions[other.revision] = tuple((field.name, field.dtype) for field in fields)
+            self._relations[key] = Relation(entry, self.layout(entry.definition), revisions)
+        return self._relations[key]
+
+    def _unknown_relation(self, name: str, version: int | None, versions: list[CatalogEntry]) -> UnknownNameError:
+        if versions:
+            known = ", ".join(entry.label for entry in versions)
+            return UnknownNameError(f"no version {version} of {name!r}", hint=f"there is {known}")
+        if self.find("relation", name):
+            return UnknownNameError(f"{name!r} is a feature service, not a view or table", hint="name one of its views")
+        names = [known for space, known in self._newest if space == "relation"]
+        return UnknownNameError(f"no view or table {name!r}", hint=suggest(name, names))
+
+
+def load_catalog(reader: Reader, bound: int = LIVE) -> Catalog:
+    """The catalogue as a version knows it."""
+    entries = (_decode(key, packed) for key, packed in reader.scan(CATALOG))
+    return Catalog([entry for entry in entries if entry.seq <= bound])
+
+
+def catalog_tick(reader: Reader) -> int:
+    """Changes whenever the catalogue does."""
+    return read_counter(reader, "catalog")
+
+
+def put_entry(writer: Writer, entry: CatalogEntry) -> None:
+    body = [entry.table, entry.seq, entry.time_us, to_record(entry.definition)]
+    writer.put(CATALOG, _key(entry), msgpack.packb(body), overwrite=False)
+    take_numbers(writer, "catalog")
+
+
+def search_catalog(
+    catalog: Catalog, search: str | None, *, tag: str | None, owner: str | None, kind: str | None
+) -> list[CatalogEntry]:
+    """The entries that fit all that is asked, by kind and name."""
+    found = [
+        entry
+        for entry in catalog.current()
+        if (kind is None or entry.kind == kind)
+        and (owner is None or entry.definition.owner == owner)
+        and (tag is None or _has_tag(entry.definition, tag))
+        and (search is None or search.lower() in _searchable(entry))
+    ]
+    return sorted(found, key=lambda entry: (entry.kind, entry.name, entry.version))
+
+
+def _has_tag(definition: Definition, tag: str) -> bool:
+    name, equals, value = tag.partition("=")
+    return name in definition.tags and (not equals or definition.tags[name] == value)
+
+
+def _searchable(entry: CatalogEntry) -> str:
+    definition = entry.definition
+    columns = definition.keys if isinstance(definition, Entity) else getattr(definition, "schema", ())
+    references = definition.features if isinstance(definition, FeatureService) else ()
+    words = (entry.label, definition.description, definition.owner, *columns, *references, *definition.tags, *definition.tags.values())
+    return " ".join(words).lower()
+
+
+def suggest(wrong: str, known: object) -> str:
+    """The cure for a misspelt name."""
+    names = sorted(str(name) for name in known)  # type: ignore[attr-defined]
+    close = get_close_matches(wrong, names, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"there is {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}" if names else "nothing is registered yet"
+
+
+def kind_of(definition: object) -> str:
+    for kind, name in KINDS.items():
+        if isinstance(definition, kind):
+            return name
+    raise DefinitionError(
+        f"{type(definition).__name__} {definition!r:.60} is no definition", hint="give Entity, FeatureView, Table or FeatureService"
+    )
+
+
+def _space(kind: str) -> str:
+    # Views, tables and services share one space of names: a reference must mean one thing.
+    return "entity" if kind == "entity" else "relation"
+
+
+def _key(entry: CatalogEntry) -> bytes:
+    return f"{entry.kind}\0{entry.name}\0".encode() + _SUFFIX.pack(entry.version, entry.revision)
+
+
+def _decode(key: bytes, packed: bytes) -> CatalogEntry:
+    kind, name = key[: -_SUFFIX.size].decode().split("\0")[:2]
+    version, revision = _SUFFIX.unpack(key[-_SUFFIX.size :])
+    table, seq, time_us, record = msgpack.unpackb(packed)
+    return CatalogEntry(kind, name, version, revision, from_record(record), table, seq, time_us)
+

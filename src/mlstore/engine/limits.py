@@ -1,0 +1,12 @@
+"""Sizes at which the engine changes its ways. Read as `limits.NAME` at the time of use, so that a test can make them small."""
+
+TAIL_ROWS = 1 << 16  # a tail of this many rows is sealed into a segment
+TAIL_BYTES = 1 << 24  # ... or of this many bytes
+DIRECT_ROWS = 1 << 14  # a write of at least this many rows goes straight to segments
+SEGMENT_ROWS = 1 << 18  # rows of a full segment: an 8-byte column fills 2 MiB
+SEGMENT_COLUMN_BYTES = 1 << 24  # no column of a segment is planned to exceed this
+FANOUT = 8  # runs of a level before they are merged into one of the next
+CHUNK_BYTES = 1 << 28  # a stream is cut into sorted runs of about this size
+STAGE_BYTES = 1 << 26  # bytes of one staging transaction of a bulk load
+DECODED_BYTES = 1 << 28  # unpacked columns of cold segments kept in memory per process
+POINT_KEYS = 256  # up to this many keys are looked up in the tail one by one

@@ -1,0 +1,79 @@
+"""Lookups: the winning row of each asked key and time in one view, its features, and how the answer came about.
+
+Training sets, reads as of a time, and online reads of past versions are all made of this one step.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mlstore.engine.asof import Questions, Winners, relevant_blocks, search, without_oldest
+from mlstore.engine.block import Block
+from mlstore.engine.gather import Gatherer, scatter
+from mlstore.engine.offline import History
+from mlstore.engine.selection import Selected
+from mlstore.schema.timestamps import NULL_TIME
+
+PRESENT, NULL_VALUE, NOT_FOUND, OUTSIDE_TTL = "PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_TTL"
+STATUSES = pa.array([PRESENT, NULL_VALUE, NOT_FOUND, OUTSIDE_TTL])
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One view's answer: a column per feature, `length` rows; of the winner (without regard to nulls) whether there is one, and its clocks."""
+
+    columns: list[pa.Array]
+    found: NDArray[np.bool_]
+    event_time: pa.Array
+    created: pa.Array
+    status: pa.Array | None
+
+
+def look_up(history: History, selected: Selected, questions: Questions, length: int, *, status: bool) -> Answer:
+    """Answer the questions; slots that nobody asked for are null, NOT_FOUND."""
+    layout = selected.relation.layout
+    blocks = relevant_blocks(history, questions)
+    winners = search(blocks, questions)
+    gatherer = Gatherer(blocks, winners, questions.slots, length)
+    columns = []
+    for number in selected.numbers:
+        chooser = gatherer
+        if layout.last_valid:
+            # Each feature reaches back on its own to its latest value that is not null.
+            chooser = Gatherer(blocks, search(blocks, questions, number), questions.slots, length)
+        columns.append(chooser.column(number, layout.features[number].dtype))
+    found = np.zeros(length, np.bool_)
+    found[questions.slots] = winners.found
+    clock = pa.timestamp(layout.time_unit, "UTC")
+    times = scatter(winners.time, questions.slots, winners.found, length, clock)
+    created = scatter(winners.created, questions.slots, winners.found & (winners.created != NULL_TIME), length, clock)
+    told = _statuses(history, questions, blocks, winners, columns, found) if status else None
+    return Answer(columns, found, times, created, told)
+
+
+def status_array(codes: NDArray[np.int8]) -> pa.Array:
+    return STATUSES.take(pa.array(codes))
+
+
+def status_codes(found: NDArray[np.bool_], outside: NDArray[np.bool_], columns: list[pa.Array]) -> NDArray[np.int8]:
+    """Codes into STATUSES: NULL_VALUE where a row was found of which every feature asked for is null."""
+    all_null = np.ones(len(found), np.bool_)
+    for column in columns:
+        all_null &= np.asarray(column.is_null())
+    codes = np.where(found, np.where(all_null, 1, 0), np.where(outside, 3, 2))
+    return codes.astype(np.int8)
+
+
+def _statuses(
+    history: History, questions: Questions, blocks: list[Block], winners: Winners, columns: list[pa.Array], found: NDArray[np.bool_]
+) -> pa.Array:
+    outside = np.zeros(len(found), np.bool_)
+    if questions.oldest.size and not winners.found.all():
+        unbounded = without_oldest(questions)
+        older = search(relevant_blocks(history, unbounded), unbounded)
+        outside[questions.slots] = older.found & ~winners.found
+    return status_array(status_codes(found, outside, columns))
+
+

@@ -1,0 +1,67 @@
+"""The optimize journey: all that upkeep would do in time, done now, in transactions of bounded size."""
+
+from typing import Any, Literal
+
+from mlstore.engine import upkeep
+from mlstore.engine.block import Block
+from mlstore.engine.catalog import Relation
+from mlstore.engine.offline import load_state
+from mlstore.engine.runs import Placement
+from mlstore.engine.segments import SegmentContent, list_deletes, list_entries, load_extents
+from mlstore.engine.session import Session, WriteContext
+from mlstore.engine.staging import sweep
+from mlstore.engine.versions import LIVE
+from mlstore.format.manifest import SegmentEntry
+
+Tier = Literal["hot", "cold"]
+
+
+def optimize(session: Session, *, table: str | None, tier: Tier | None) -> dict[str, Any]:
+    """Seal tails, merge runs until one is left, move segments to a tier, free what is free; see Store.optimize."""
+    with session.reading() as context:
+        relations = list(context.catalog.relations()) if table is None else [context.catalog.relation(table)]
+    moved = sealed = expired = 0
+    for relation in relations:
+        with session.writing() as writing:
+            relation = _current(writing, relation)
+            expired += upkeep.expire(writing, relation)
+            sealed += load_state(writing.writer, relation.table, writing.scope.line).tail_rows
+            upkeep.seal(writing, relation)
+        merged = 1
+        while merged:
+            with session.writing() as writing:
+                merged = upkeep.merge_once(writing, _current(writing, relation), upkeep.plan_full_merge)
+            moved += merged
+        if tier is not None:
+            moved += _retier(session, relation, tier)
+    with session.writing() as writing:
+        sweep(writing.writer)
+        freed = upkeep.collect(writing.writer)
+    return {"rows_sealed": sealed, "rows_moved": moved, "rows_expired": expired, "segments_freed": freed}
+
+
+def _retier(session: Session, relation: Relation, tier: Tier) -> int:
+    moved = 0
+    while True:
+        with session.writing() as context:
+            entries = list_entries(context.writer, relation.table, context.scope.line)
+            waiting = [entry for entry in entries if entry.tier != tier]
+            if not waiting:
+                return moved
+            _rewrite_one(context, _current(context, relation), waiting[0], tier)
+            upkeep.collect(context.writer)
+            moved += waiting[0].live_rows
+
+
+def _rewrite_one(context: WriteContext, relation: Relation, entry: SegmentEntry, tier: Tier) -> None:
+    content = SegmentContent(entry, load_extents(context.writer, entry.segment))
+    deletes = list_deletes(context.writer, relation.table, context.scope.line).get(entry.segment)
+    block = Block(relation, content, bound=LIVE, deletes=deletes, start=entry.start_row, segment=entry.segment)
+    upkeep.rewrite(context, relation, [(block, entry.start_row, entry.rows)], Placement(entry.run, entry.level, 0, tier))
+    upkeep.drop_segment(context, relation, entry)
+
+
+def _current(context: WriteContext, relation: Relation) -> Relation:
+    return context.catalog.relation(relation.entry.name, relation.entry.version)
+
+

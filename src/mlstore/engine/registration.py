@@ -1,0 +1,141 @@
+"""Registering definitions: a plan that says what would change, and the step that makes it so, all or nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mlstore.engine.catalog import Catalog, CatalogEntry, Definition, kind_of, put_entry, suggest
+from mlstore.engine.versions import Scope, record_commit, take_numbers
+from mlstore.errors import AlreadyExistsError, DefinitionError, UnknownNameError
+from mlstore.format.manifest import TableChange
+from mlstore.schema.entity import Entity
+from mlstore.schema.evolution import evolve
+from mlstore.schema.reference import parse_reference
+from mlstore.schema.service import FeatureService
+from mlstore.schema.table import Table
+from mlstore.schema.view import FeatureView
+from mlstore.storage.transaction import Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What would happen to one definition: action is create, evolve, new_version or unchanged."""
+
+    action: str
+    kind: str
+    name: str
+    details: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        sign = {"create": "+", "evolve": "~", "new_version": "!", "unchanged": "="}[self.action]
+        details = f": {'; '.join(self.details)}" if self.details else ""
+        return f"{sign} {self.action:11} {self.kind:7} {self.name}{details}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The changes `apply` would make; true if there is any. Printing it shows one line per definition."""
+
+    changes: tuple[Change, ...]
+
+    def __bool__(self) -> bool:
+        return any(change.action != "unchanged" for change in self.changes)
+
+    def __str__(self) -> str:
+        return "\n".join(str(change) for change in self.changes) or "nothing to do"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A change and the entry that makes it true (None: nothing to write). Its table number and clock are given at apply."""
+
+    change: Change
+    entry: CatalogEntry | None
+
+
+def plan_registration(catalog: Catalog, definitions: Sequence[Definition]) -> list[Step]:
+    """Decide, entities first, what each definition asks for; raises on anything that cannot be applied."""
+    if not definitions:
+        raise DefinitionError("apply needs at least one definition", hint="store.apply(entity, view, ...)")
+    by_name: dict[tuple[str, str], Definition] = {}
+    for definition in definitions:
+        place = ("entity" if kind_of(definition) == "entity" else "relation", definition.name)
+        if by_name.setdefault(place, definition) != definition:
+            raise AlreadyExistsError(f"{definition.name!r} is defined twice in one apply", hint="give each definition a name of its own")
+    ordered = sorted(by_name.values(), key=lambda definition: ["entity", "table", "view", "service"].index(kind_of(definition)))
+    steps = []
+    for definition in ordered:
+        _check_references(catalog, definition, by_name)
+        steps.append(_plan_one(catalog, definition))
+    return steps
+
+
+def apply_registration(writer: Writer, scope: Scope, steps: list[Step], *, author: str, message: str, now_us: int) -> Plan:
+    """Write the entries and one commit that tells of them; nothing when nothing changes."""
+    plan = Plan(tuple(step.change for step in steps))
+    if not plan:
+        return plan
+    told = []
+    for step in steps:
+        if step.entry is None:
+            continue
+        entry, seq = step.entry, take_numbers(writer, "seq")
+        if entry.table < 0:
+            entry = replace(entry, table=take_numbers(writer, "table"))
+        put_entry(writer, replace(entry, seq=seq, time_us=now_us))
+        told.append(TableChange(f"apply {step.change.action}", f"{entry.kind} {entry.label}", entry.table, 0, seq, seq, b""))
+    default = ", ".join(f"{change.op[6:]} {change.table}" for change in told)
+    record_commit(writer, scope.line, tuple(told), author=author, message=message or default, time_us=now_us)
+    return plan
+
+
+def _plan_one(catalog: Catalog, definition: Definition) -> Step:
+    kind = kind_of(definition)
+    found = catalog.find("entity" if kind == "entity" else "relation", definition.name)
+    if found and found[-1].kind != kind:
+        raise AlreadyExistsError(
+            f"{definition.name!r} is a {found[-1].kind} already, so no {kind} can have the name", hint="choose another name"
+        )
+    has_data = isinstance(definition, FeatureView | Table)
+    if not found:
+        entry = CatalogEntry(kind, definition.name, 1, 1, definition, -1 if has_data else 0, 0, 0)
+        return Step(Change("create", kind, definition.name), entry)
+    newest = found[-1]
+    evolution = evolve(newest.definition, definition)
+    if evolution.action == "unchanged":
+        return Step(Change("unchanged", kind, newest.label), None)
+    if evolution.action == "in_place":
+        entry = replace(newest, revision=newest.revision + 1, definition=evolution.definition)
+        return Step(Change("evolve", kind, newest.label, evolution.changes), entry)
+    entry = CatalogEntry(kind, definition.name, newest.version + 1, 1, evolution.definition, -1 if has_data else 0, 0, 0)
+    return Step(Change("new_version", kind, entry.label, evolution.changes), entry)
+
+
+def _check_references(catalog: Catalog, definition: Definition, others: dict[tuple[str, str], Definition]) -> None:
+    if isinstance(definition, FeatureView) and definition.entity_name is not None:
+        entity = others.get(("entity", definition.entity_name))
+        if entity is None and not catalog.find("entity", definition.entity_name):
+            raise UnknownNameError(
+                f"view {definition.name!r} needs entity {definition.entity_name!r}, which is not registered",
+                hint=f"apply the entity together with the view: store.apply({definition.entity_name}, {definition.name})",
+            )
+        keys = entity.keys if isinstance(entity, Entity) else catalog.entity(definition.entity_name).keys
+        clash = sorted(set(keys) & {*definition.schema, definition.timestamp, definition.created_timestamp})
+        if clash:
+            raise DefinitionError(f"view {definition.name!r}: {clash[0]!r} is a key of its entity too", hint="rename the column")
+    if isinstance(definition, FeatureService):
+        for text in definition.features:
+            _check_feature(catalog, definition, text, others)
+
+
+def _check_feature(catalog: Catalog, service: FeatureService, text: str, others: dict[tuple[str, str], Definition]) -> None:
+    reference = parse_reference(text)
+    view = others.get(("relation", reference.view))
+    if reference.version is not None or view is None:
+        view = catalog.relation(reference.view, reference.version).entry.definition
+    if not isinstance(view, FeatureView):
+        raise DefinitionError(f"service {service.name!r}: {reference.view!r} is no feature view", hint="services bundle features of views")
+    if reference.feature is not None and reference.feature not in view.schema:
+        raise UnknownNameError(
+            f"service {service.name!r}: view {reference.view!r} has no feature {reference.feature!r}",
+            hint=suggest(reference.feature, view.schema),
+        )

@@ -1,0 +1,146 @@
+"""Runs: sorted rows cut into segments with disjoint key ranges, and written column by column."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from mlstore.engine import limits
+from mlstore.engine.block import Int64
+from mlstore.engine.catalog import Relation
+from mlstore.format.keys import Keys
+from mlstore.format.manifest import SegmentEntry
+from mlstore.format.segment import Bytes, SegmentBuilder
+
+PutExtent = Callable[[int, int, Bytes], None]  # segment, extent, value
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows in the order of segments. `order` leads from it to the columns, which keep theirs; `created`, `seq`: None if all are same_."""
+
+    keys: Keys
+    offsets: Int64
+    time: Int64
+    created: Int64 | None
+    same_created: int
+    seq: Int64 | None
+    same_seq: int
+    order: NDArray[np.uint32] | None
+    columns: Sequence[pa.ChunkedArray]
+
+    @property
+    def count(self) -> int:
+        return len(self.time)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a run goes: its number and level, the first of the segment numbers set aside for it, the tier."""
+
+    run: int
+    level: int
+    first_segment: int
+    tier: str = "hot"
+
+
+def plan_cuts(rows: int, column_bytes: Sequence[int]) -> list[tuple[int, int]]:
+    """Row ranges of the segments of a run: full ones, and a rest."""
+    widest = max((-(-size // rows) for size in column_bytes), default=1) if rows else 1
+    step = max(1, min(limits.SEGMENT_ROWS, limits.SEGMENT_COLUMN_BYTES // max(1, widest)))
+    return [(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def level_of(rows: int) -> int:
+    """The level of a run: the least n for which `TAIL_ROWS * FANOUT**n` rows hold it."""
+    level, capacity = 0, limits.TAIL_ROWS
+    while capacity < rows:
+        level, capacity = level + 1, capacity * limits.FANOUT
+    return level
+
+
+def write_run(
+    put: PutExtent, relation: Relation, rows: Rows, placement: Placement, cuts: list[tuple[int, int]], tell: Callable[[int], None]
+) -> list[SegmentEntry]:
+    """Write the segments of a run. All are built side by side, column by column, so that one column at a time is in memory twice.
+
+    `tell` hears of each cell range written, in rows per column.
+    """
+    builders = [_start(put, relation, rows, placement, index, cut) for index, cut in enumerate(cuts)]
+    for number, field in enumerate(relation.layout.features):
+        column = _contiguous(rows.columns[number])
+        for builder, (start, stop) in zip(builders, cuts, strict=True):
+            builder.add_column(number, field.dtype, _part(column, rows.order, start, stop))
+            tell(stop - start)
+    entries = []
+    for index, (builder, (start, stop)) in enumerate(zip(builders, cuts, strict=True)):
+        built = builder.finish()
+        keys = _key_span(rows.offsets, start, stop)
+        time, created, seq = (_bounds(clock, start, stop) for clock in (rows.time, rows.created, rows.seq))
+        entries.append(
+            SegmentEntry(
+                segment=placement.first_segment + index,
+                run=placement.run,
+                level=placement.level,
+                revision=relation.revision,
+                tier=placement.tier,
+                rows=stop - start,
+                start_row=0,
+                min_key=rows.keys.encoded_at(keys[0]),
+                max_key=rows.keys.encoded_at(keys[1] - 1),
+                min_time=time[0],
+                max_time=time[1],
+                min_created=rows.same_created if rows.created is None else created[0],
+                max_created=rows.same_created if rows.created is None else created[1],
+                min_seq=rows.same_seq if rows.seq is None else seq[0],
+                max_seq=rows.same_seq if rows.seq is None else seq[1],
+                created=rows.same_created if rows.created is None else None,
+                seq=rows.same_seq if rows.seq is None else None,
+                extents=built.extents,
+                size_bytes=built.size_bytes,
+                header_offset=built.header_offset,
+                header_size=built.header_size,
+                header_checksum=built.header_checksum,
+            )
+        )
+    return entries
+
+
+def _start(put: PutExtent, relation: Relation, rows: Rows, placement: Placement, index: int, cut: tuple[int, int]) -> SegmentBuilder:
+    segment, (start, stop) = placement.first_segment + index, cut
+    builder = SegmentBuilder(
+        lambda extent, value: put(segment, extent, value), rows=stop - start, revision=relation.revision, tier=placement.tier
+    )
+    first, last = _key_span(rows.offsets, start, stop)
+    builder.add_order(
+        rows.keys.slice(first, last),
+        np.clip(rows.offsets[first : last + 1] - start, 0, stop - start),
+        rows.time[start:stop],
+        None if rows.created is None else rows.created[start:stop],
+        None if rows.seq is None else rows.seq[start:stop],
+    )
+    return builder
+
+
+def _key_span(offsets: Int64, start: int, stop: int) -> tuple[int, int]:
+    """Keys [first, last) that have rows in [start, stop)."""
+    return int(np.searchsorted(offsets, start, "right")) - 1, int(np.searchsorted(offsets, stop, "left"))
+
+
+def _bounds(clock: Int64 | None, start: int, stop: int) -> tuple[int, int]:
+    return (0, 0) if clock is None else (int(clock[start:stop].min()), int(clock[start:stop].max()))
+
+
+def _contiguous(column: pa.ChunkedArray) -> pa.Array:
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
+def _part(column: pa.Array, order: NDArray[np.uint32] | None, start: int, stop: int) -> pa.Array:
+    if order is None:
+        return column.slice(start, stop - start)
+    return pc.take(column, pa.array(order[start:stop]), boundscheck=False)

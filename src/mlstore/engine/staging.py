@@ -1,0 +1,105 @@
+"""Staging: segments of a bulk load written ahead in transactions of bounded size, seen by nobody until published.
+
+The owner holds a lease on each staged segment. Whatever is staged and not leased belongs to a load that died: it is swept.
+A load that fits one transaction is staged in memory only, and written by the transaction that publishes it.
+"""
+
+import struct
+from collections.abc import Iterable
+from dataclasses import replace
+from types import TracebackType
+
+from mlstore.engine import limits
+from mlstore.engine.segments import drop_extents, put_extent
+from mlstore.engine.session import Session
+from mlstore.engine.versions import take_numbers
+from mlstore.format.manifest import SegmentEntry
+from mlstore.format.segment import Bytes
+from mlstore.storage.keyspace import declare
+from mlstore.storage.lease import Lease
+from mlstore.storage.transaction import Writer
+
+STAGED = declare("staged")
+
+_SEGMENT = struct.Struct(">Q")
+
+
+class Stage:
+    """The segments of one bulk load, by numbers of its own until they reach the file; given up at exit unless published."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._waiting: list[tuple[int, int, Bytes]] = []
+        self._waiting_bytes = 0
+        self._numbers: dict[int, int] = {}  # own number -> number in the file
+        self._leases: list[Lease | None] = []
+        self._runs: list[list[SegmentEntry]] = []
+        self._is_published = False
+        self.next_segment = 0
+        self.now_us = session.clock_us()
+
+    def __enter__(self) -> "Stage":
+        with self._session.reading() as context:
+            is_littered = next(iter(context.reader.scan(STAGED)), None) is not None
+        if is_littered:
+            with self._session.writing() as context:
+                sweep(context.writer)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if not self._is_published and self._numbers:
+            with self._session.writing() as context:
+                _give_up(context.writer, self._numbers.values())
+        self._leases.clear()
+
+    def put(self, segment: int, extent: int, value: Bytes) -> None:
+        self._waiting.append((segment, extent, value))
+        self._waiting_bytes += value.size
+        if self._waiting_bytes >= limits.STAGE_BYTES:
+            with self._session.writing() as context:
+                for number in self._flush(context.writer):
+                    context.writer.put(STAGED, _SEGMENT.pack(number), b"")
+                    self._leases.append(self._session.environment.leases.acquire(number))
+
+    def add_run(self, entries: list[SegmentEntry]) -> None:
+        self._runs.append(entries)
+        self.next_segment += len(entries)
+
+    def publish(self, writer: Writer) -> list[list[SegmentEntry]]:
+        """Write what still waits, and hand all over to this transaction: the entries with their numbers in the file."""
+        self._flush(writer)
+        for number in self._numbers.values():
+            writer.delete(STAGED, _SEGMENT.pack(number))
+        writer.on_commit(self._mark_published)
+        first_run = take_numbers(writer, "run", max(1, len(self._runs)))
+        return [
+            [replace(entry, segment=self._numbers[entry.segment], run=run) for entry in entries]
+            for run, entries in enumerate(self._runs, first_run)
+        ]
+
+    def _mark_published(self) -> None:
+        self._is_published = True
+
+    def _flush(self, writer: Writer) -> list[int]:
+        """Write the waiting extents; the numbers newly given to segments."""
+        new = sorted({segment for segment, _, _ in self._waiting} - self._numbers.keys())
+        first = take_numbers(writer, "segment", len(new)) if new else 0
+        self._numbers.update(zip(new, range(first, first + len(new)), strict=True))
+        for segment, extent, value in self._waiting:
+            put_extent(writer, self._numbers[segment], extent, value)
+        self._waiting, self._waiting_bytes = [], 0
+        return list(range(first, first + len(new)))
+
+
+def sweep(writer: Writer) -> int:
+    """Remove what loads left behind whose process is gone; how many segments."""
+    staged = [_SEGMENT.unpack(key)[0] for key, _ in writer.scan(STAGED)]
+    with writer.environment.leases.collecting(staged) as abandoned:
+        _give_up(writer, abandoned)
+        return len(abandoned)
+
+
+def _give_up(writer: Writer, segments: Iterable[int]) -> None:
+    for segment in segments:
+        drop_extents(writer, segment)
+        writer.delete(STAGED, _SEGMENT.pack(segment))

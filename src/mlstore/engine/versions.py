@@ -1,0 +1,206 @@
+"""Versions: what the file was at each commit. A version is a bound on the sequence of its rows.
+
+Commits form a Merkle chain per line; refs name commits: a branch moves, a tag never does.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import msgpack
+
+from mlstore.errors import AlreadyExistsError, UnknownVersionError, UsageError
+from mlstore.format.manifest import (
+    Commit,
+    Ref,
+    TableChange,
+    decode_commit,
+    decode_record,
+    encode_commit,
+    encode_record,
+    seal_commit,
+)
+from mlstore.schema.timestamps import instant_ns
+from mlstore.storage.keyspace import declare
+from mlstore.storage.transaction import Reader, Writer
+
+COUNTERS = declare("counters")
+COMMITS = declare("commits")
+COMMIT_IDS = declare("commit_ids")
+REFS = declare("refs")
+LINES = declare("lines")
+FEED = declare("feed")  # table | line | seq of a commit | place of the change in it: the changes of one table, in order
+
+MAIN = "main"
+LIVE = 2**63 - 1  # the bound of a handle that sees whatever is newest
+SHORTEST_ID = 6
+
+_U64 = struct.Struct(">Q")
+_FEED_KEY = struct.Struct(">IIQH")
+_LINE_SEQ = struct.Struct(">IQ")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where a handle stands: the rows of `line` up to `bound`, below them those of its ancestors up to where it forked."""
+
+    line: int
+    bound: int = LIVE
+    ancestry: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def is_live(self) -> bool:
+        return self.bound == LIVE
+
+    def layers(self) -> Iterator[tuple[int, int]]:
+        yield self.line, self.bound
+        yield from ((line, min(fork, self.bound)) for line, fork in self.ancestry)
+
+
+def take_numbers(writer: Writer, counter: str, count: int = 1) -> int:
+    """The first of `count` numbers that nobody had before."""
+    last = read_counter(writer, counter)
+    writer.put(COUNTERS, counter.encode(), _U64.pack(last + count))
+    return last + 1
+
+
+def read_counter(reader: Reader, counter: str) -> int:
+    packed = reader.get(COUNTERS, counter.encode())
+    return 0 if packed is None else int(_U64.unpack(packed)[0])
+
+
+def commit_time(writer: Writer, now_us: int) -> int:
+    """The time of the commit under way: never before the last one's, also when the clock was set back."""
+    return max(now_us, read_counter(writer, "time"))
+
+
+def record_commit(
+    writer: Writer, line: int, changes: tuple[TableChange, ...], *, author: str, message: str, time_us: int
+) -> Commit:
+    """Append a commit to its line and move the line's branch to it."""
+    seq = take_numbers(writer, "seq")
+    parent = head(writer, line)
+    parents = () if parent is None else (parent.id,)
+    commit = seal_commit(seq=seq, line=line, parents=parents, author=author, message=message, time_us=time_us, changes=changes)
+    writer.put(COUNTERS, b"time", _U64.pack(time_us))
+    writer.put(COMMITS, _LINE_SEQ.pack(line, seq), encode_commit(commit))
+    writer.put(COMMIT_IDS, bytes.fromhex(commit.id), _LINE_SEQ.pack(line, seq))
+    for place, change in enumerate(changes):
+        writer.put(FEED, _FEED_KEY.pack(change.table_id, line, seq, place), b"")
+    return commit
+
+
+def head(reader: Reader, line: int, bound: int = LIVE) -> Commit | None:
+    """The newest commit of a line, up to a bound."""
+    found = reader.last(COMMITS, _LINE_SEQ.pack(line, 0), _LINE_SEQ.pack(line, bound) + b"\0")
+    return None if found is None else decode_commit(found[1])
+
+
+def commits(reader: Reader, scope: Scope) -> Iterator[Commit]:
+    """The commits a handle can see, newest first."""
+    for line, bound in scope.layers():
+        span = _LINE_SEQ.pack(line, 0), _LINE_SEQ.pack(line, bound) + b"\0"
+        for _, packed in reader.scan(COMMITS, start=span[0], stop=span[1], reverse=True):
+            yield decode_commit(packed)
+
+
+def resolve(reader: Reader, scope: Scope, version: str | date) -> Commit:
+    """The commit meant by a snapshot's or branch's name, a commit id (or its start), or a time."""
+    if isinstance(version, Commit):
+        return version
+    if isinstance(version, str):
+        return _named(reader, scope, version)
+    return _as_of_time(reader, scope, instant_ns(version) // 1000, version)
+
+
+def create_branch(writer: Writer, name: str, ancestry: tuple[tuple[int, int], ...], *, now_us: int) -> Scope:
+    """A new line with a name, seeing the given parts of other lines."""
+    line = take_numbers(writer, "line")
+    writer.put(LINES, struct.pack(">I", line), msgpack.packb(ancestry))
+    writer.put(REFS, name.encode(), encode_record(Ref("branch", line, 0, "", now_us, "")))
+    return Scope(line, LIVE, ancestry)
+
+
+def branch_scope(reader: Reader, name: str) -> Scope:
+    """Where a handle on a branch stands."""
+    packed = reader.get(REFS, name.encode())
+    ref = None if packed is None else decode_record(Ref, packed)
+    if ref is None or ref.kind != "branch":
+        raise UnknownVersionError(f"no branch {name!r}", hint=f"the first branch is {MAIN!r}")
+    ancestry = msgpack.unpackb(reader.get(LINES, struct.pack(">I", ref.line)) or b"\x90", use_list=False)
+    return Scope(ref.line, LIVE, ancestry)
+
+
+def create_tag(writer: Writer, scope: Scope, name: str, *, message: str, now_us: int) -> Commit:
+    """Name the newest commit for good."""
+    _check_name(name)
+    if writer.get(REFS, name.encode()) is not None:
+        raise AlreadyExistsError(f"{name!r} names a version already", hint="snapshots never move; choose another name")
+    commit = head(writer, scope.line, scope.bound)
+    if commit is None:
+        raise UnknownVersionError("nothing was committed yet", hint="apply or write first")
+    ref = Ref("tag", commit.line, commit.seq, commit.id, now_us, message)
+    writer.put(REFS, name.encode(), encode_record(ref))
+    return commit
+
+
+def tags(reader: Reader) -> dict[str, Ref]:
+    """All snapshots by name."""
+    refs = ((name.decode(), decode_record(Ref, packed)) for name, packed in reader.scan(REFS))
+    return {name: ref for name, ref in refs if ref.kind == "tag"}
+
+
+def _check_name(name: str) -> None:
+    if not name or len(name) > 200 or name != name.strip() or any(not c.isprintable() or c in "/\\:@" for c in name):
+        hint = "1 to 200 printable characters, none of / \\ : @"
+        raise UsageError(f"{name!r} cannot name a snapshot", hint=hint)
+
+
+def _named(reader: Reader, scope: Scope, name: str) -> Commit:
+    packed = reader.get(REFS, name.encode()[:500]) if name else None
+    if packed is not None:
+        ref = decode_record(Ref, packed)
+        commit = head(reader, ref.line, ref.seq if ref.kind == "tag" else LIVE)
+        if commit is not None:
+            return commit
+    commit = _by_id(reader, name)
+    if commit is not None:
+        return commit
+    known = ", ".join(sorted(tags(reader))) or "none yet"
+    raise UnknownVersionError(f"no snapshot or commit {name!r}", hint=f"snapshots: {known}; history() lists commits")
+
+
+def _by_id(reader: Reader, text: str) -> Commit | None:
+    if not SHORTEST_ID <= len(text) <= 32:
+        return None
+    try:
+        low = bytes.fromhex(text + "0" * (32 - len(text)))
+        high = bytes.fromhex(text + "f" * (32 - len(text)))
+    except ValueError:
+        return None
+    found = [place for _, place in reader.scan(COMMIT_IDS, start=low, stop=high + b"\0")]
+    if len(found) > 1:
+        raise UnknownVersionError(f"{text!r} begins {len(found)} commit ids", hint="give more of the id")
+    packed = reader.get(COMMITS, found[0]) if found else None
+    return None if packed is None else decode_commit(packed)
+
+
+def _as_of_time(reader: Reader, scope: Scope, time_us: int, given: date) -> Commit:
+    """The newest commit not after a time: times never fall along a line, so a seek by sequence can bisect."""
+    for line, bound in scope.layers():
+        low, high = 0, min(bound, read_counter(reader, "seq"))
+        while low < high:
+            middle = (low + high + 1) // 2
+            commit = head(reader, line, middle)
+            if commit is None or commit.time_us <= time_us:
+                low = middle
+            else:
+                high = commit.seq - 1
+        commit = head(reader, line, low)
+        if commit is not None and commit.time_us <= time_us:
+            return commit
+    oldest = reader.first(COMMITS, _LINE_SEQ.pack(scope.line, 0), _LINE_SEQ.pack(scope.line, LIVE))
+    since = f"the oldest commit is of {decode_commit(oldest[1]).time:%Y-%m-%d %H:%M:%S.%f} UTC" if oldest else "nothing was committed yet"
+    kind = "time" if isinstance(given, datetime) else "date"
+    raise UnknownVersionError(f"the store had no commit at the {kind} {given}", hint=since)

@@ -1,0 +1,166 @@
+"""Manifest records: which segments a table has, what each commit did, what each name points at.
+
+Small msgpack records. A commit's id is the hash of its content and of its parents' ids, so the history is a Merkle chain.
+"""
+
+import hashlib
+from dataclasses import astuple, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import msgpack
+
+from mlstore.errors import CorruptionError
+
+ID_BYTES = 16
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentEntry:
+    """One segment of one table on one line: what planning and pruning need without opening it.
+
+    `start_row`: rows before it have moved on to a merged segment. `created`, `seq`: the value of all rows, or None: per row.
+    """
+
+    segment: int
+    run: int
+    level: int
+    revision: int
+    tier: str
+    rows: int
+    start_row: int
+    min_key: bytes
+    max_key: bytes
+    min_time: int
+    max_time: int
+    min_created: int
+    max_created: int
+    min_seq: int
+    max_seq: int
+    created: int | None
+    seq: int | None
+    extents: int
+    size_bytes: int
+    header_offset: int
+    header_size: int
+    header_checksum: int
+
+    def place(self) -> tuple[int, bytes, int, int]:
+        """Where it stands among the segments of a table: by run, then in the order of its run."""
+        return self.run, self.min_key, self.min_time, self.segment
+
+    @property
+    def live_rows(self) -> int:
+        return self.rows - self.start_row
+
+
+@dataclass(frozen=True, slots=True)
+class TableState:
+    """Counters of one table on one line; `tick` changes with every write to it."""
+
+    tick: int = 0
+    rows: int = 0
+    deleted_rows: int = 0
+    tail_rows: int = 0
+    tail_bytes: int = 0
+    segments: int = 0
+    size_bytes: int = 0
+    min_time: int | None = None
+    max_time: int | None = None
+    late_rows: int = 0
+    merges: tuple[tuple[int, int, tuple[int, ...]], ...] = ()  # under way: level of the inputs, run made, runs merged
+
+    def changed(self, **changes: Any) -> "TableState":
+        """The state after a change: whoever remembers the old tick looks again."""
+        return replace(self, tick=self.tick + 1, **changes)
+
+
+@dataclass(frozen=True, slots=True)
+class TableChange:
+    """What one commit did to one table: `op` is append, upsert, delete, apply, ...; rows written or hidden; their seqs."""
+
+    op: str
+    table: str
+    table_id: int
+    rows: int
+    first_seq: int
+    last_seq: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One commit: id (hex), the sequence that bounds its version, parents, author, message, time, and what it changed."""
+
+    id: str
+    seq: int
+    line: int
+    parents: tuple[str, ...]
+    author: str
+    message: str
+    time_us: int
+    changes: tuple[TableChange, ...]
+
+    @property
+    def time(self) -> datetime:
+        """When it was committed, UTC."""
+        return EPOCH + timedelta(microseconds=self.time_us)
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """What a name points at: kind is "branch" (moves) or "tag" (never moves)."""
+
+    kind: str
+    line: int
+    seq: int
+    commit: str
+    created_us: int
+    message: str
+
+
+def encode_record(record: SegmentEntry | TableState | Ref) -> bytes:
+    packed: bytes = msgpack.packb(astuple(record))
+    return packed
+
+
+def decode_record(kind: type[Record], packed: bytes) -> Record:
+    try:
+        return kind(*msgpack.unpackb(packed, use_list=False))
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise CorruptionError(f"a {kind.__name__} record cannot be read: {error}", hint="run verify(), restore a backup") from error
+
+
+def seal_commit(
+    *, seq: int, line: int, parents: tuple[str, ...], author: str, message: str, time_us: int, changes: tuple[TableChange, ...]
+) -> Commit:
+    """A commit with its id: blake2b over everything it says and over its parents' ids."""
+    return Commit(_commit_id(_commit_body(seq, line, parents, author, message, time_us, changes)),
+                  seq, line, parents, author, message, time_us, changes)  # fmt: skip
+
+
+def encode_commit(commit: Commit) -> bytes:
+    return _commit_body(commit.seq, commit.line, commit.parents, commit.author, commit.message, commit.time_us, commit.changes)
+
+
+def decode_commit(packed: bytes) -> Commit:
+    try:
+        seq, line, parents, author, message, time_us, changes = msgpack.unpackb(packed)
+        sealed = tuple(TableChange(*change) for change in changes)
+        return Commit(_commit_id(packed), seq, line, tuple(parents), author, message, time_us, sealed)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise CorruptionError(f"a commit record cannot be read: {error}", hint="run verify(), restore a backup") from error
+
+
+def _commit_body(
+    seq: int, line: int, parents: tuple[str, ...], author: str, message: str, time_us: int, changes: tuple[TableChange, ...]
+) -> bytes:
+    packed: bytes = msgpack.packb([seq, line, parents, author, message, time_us, [astuple(change) for change in changes]])
+    return packed
+
+
+def _commit_id(body: bytes) -> str:
+    return hashlib.blake2b(body, digest_size=ID_BYTES).hexdigest()

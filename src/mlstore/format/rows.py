@@ -1,0 +1,324 @@
+"""Rows: the features of one moment as one run of bytes, for the tail and the online rows; pure.
+
+A row, little-endian and packed (no padding anywhere), of a schema revision with n features:
+
+    bytes             field        meaning
+    2    u16          revision     schema revision that names the features, their order and types
+    8    i64          event_time   when it was true
+    8    i64          created      when it became known
+    8    i64          seq          when it was written
+    (n + 7) / 8       validity     bit i (of byte i / 8, least significant first) set = feature i is not null; spare bits are 0
+    sum of slots      fixed area   one slot per feature, in order
+    the rest          variable     the bytes of the variable features that are not null, in order, with nothing between
+
+Slots by type: bool 1 byte (0 or 1); integers, floats, date (i32 days since 1970) and timestamp (i64 in the unit of the type) their
+width; decimal 16 bytes, the unscaled value in two's complement; vector(n) its n floats. String, binary and nested types
+(list, struct, map): u32, the END of the value in the variable area. A value begins where the nearest variable feature before it that is
+not null ends, the first at 0; the last ends where the row ends. The slot of a null is all zero, whatever its type.
+
+String is UTF-8. Nested values are msgpack of the stored value: list = array, struct = array of its fields in order, map = array of [key,
+value], vector = array of floats, timestamp and date = integer, decimal = its 16 bytes as bin, string = str, binary = bin, null = nil.
+
+Invariant: rows come from a file and are not trusted; what does not add up is a CorruptionError, never a read beyond the row.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from struct import Struct
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mlstore._core.row_layout import CURE, RowLayout
+from mlstore._core.rows import measure_rows, pack_rows, peek_rows, unpack_row, unpack_rows
+from mlstore._core.slots import READINGS
+from mlstore.errors import CorruptionError, InvalidDataError, SchemaMismatchError
+from mlstore.format.nested import build_nested, decimal_reader, nested_reader, pack_nested
+from mlstore.schema.dtypes import DType, widens
+
+HEAD = Struct("<Hqqq")
+
+_BLOCK_ROWS = 16_384  # rows packed at a time: bounds the Python objects of nested columns, and stays in the cache
+_KINDS = {"fixed": 0, "bool": 1, "varlen": 2, "nested": 2}  # as the kernel knows them
+
+
+@dataclass(frozen=True, slots=True)
+class RowHeads:
+    """The heads of n rows. Rows that were None have `found` False and zeros."""
+
+    found: NDArray[np.bool_]
+    revision: NDArray[np.uint16]
+    event_time: NDArray[np.int64]
+    created: NDArray[np.int64]
+    seq: NDArray[np.int64]
+    address: NDArray[np.uintp] = field(repr=False)  # valid while `rows` lives
+    size: NDArray[np.int64] = field(repr=False)
+    rows: tuple[bytes | None, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedRows:
+    """n rows as columns, in the order asked. Rows that were None have `found` False, times 0 and nulls."""
+
+    found: NDArray[np.bool_]
+    event_time: NDArray[np.int64]
+    created: NDArray[np.int64]
+    seq: NDArray[np.int64]
+    columns: list[pa.Array]
+
+
+def peek(row: bytes) -> tuple[int, int, int, int]:
+    """(revision, event_time, created, seq) of a row."""
+    if len(row) < HEAD.size:
+        raise CorruptionError(f"stored row: cut off at byte {len(row)} of at least {HEAD.size}", hint=CURE)
+    return HEAD.unpack_from(row)
+
+
+def peek_many(rows: Sequence[bytes | None]) -> RowHeads:
+    """The heads of many rows."""
+    held, n = tuple(rows), len(rows)
+    found = np.empty(n, np.bool_)
+    event_time, created, seq, size = (np.empty(n, np.int64) for _ in range(4))
+    heads = RowHeads(found, np.empty(n, np.uint16), event_time, created, seq, np.empty(n, np.uintp), size, held)
+    peek_rows(held, heads.address, size, found.view(np.uint8), heads.revision, event_time, created, seq)
+    return heads
+
+
+# ---- the plan of one revision ----
+
+
+@dataclass(frozen=True, slots=True)
+class _Feature:
+    """One feature of a plan, with all that is asked of its type worked out beforehand."""
+
+    name: str
+    arrow: pa.DataType
+    kind: str
+    is_text: bool
+    item: pa.DataType | None  # of a vector
+    items: int
+
+    @property
+    def is_variable(self) -> bool:
+        return self.kind == "varlen" or self.kind == "nested"
+
+    def source(self, array: pa.Array) -> tuple[Any, Any, Any, int]:
+        """(values, validity, offsets, first row) of one column, as the kernel takes them."""
+        if self.kind == "nested":
+            array = pack_nested(self.name, array)
+        buffers = array.buffers()
+        if self.item is not None:
+            return (self._vector_items(array), buffers[0], None, array.offset)
+        if self.is_variable:
+            return (buffers[2] or b"", buffers[0], buffers[1], array.offset)
+        return (buffers[1], buffers[0], None, array.offset)
+
+    def _vector_items(self, array: pa.Array) -> pa.Buffer:
+        items = array.values
+        if items.null_count and array.flatten().null_count:
+            raise InvalidDataError(f"{self.name}: a vector holds a null", hint="fill the gaps, or make the whole vector null")
+        return items.buffers()[1].slice(items.offset * items.type.bit_width // 8)
+
+    def column(self, n: int, buffers: list[pa.Buffer | None], nulls: int) -> pa.Array:
+        """The Arrow array of the buffers that the kernel has filled."""
+        if self.kind == "nested":
+            return build_nested(self.name, self.arrow, pa.Array.from_buffers(pa.binary(), n, buffers, nulls).to_pylist())
+        if self.item is not None:
+            items = pa.Array.from_buffers(self.item, n * self.items, [None, buffers[1]], 0)
+            return pa.Array.from_buffers(self.arrow, n, buffers[:1], nulls, children=[items])
+        array = pa.Array.from_buffers(self.arrow, n, buffers, nulls)
+        if self.is_text:
+            try:
+                array.validate(full=True)
+            except pa.ArrowInvalid as error:
+                raise CorruptionError(f"stored rows: {self.name} is not UTF-8: {error}", hint=CURE) from error
+        return array
+
+
+@dataclass(frozen=True, slots=True)
+class RowPlan:
+    """How the rows of one schema revision are packed and unpacked."""
+
+    revision: int
+    fields: tuple[tuple[str, DType], ...]
+    features: tuple[_Feature, ...] = field(repr=False, compare=False)
+    layout: RowLayout = field(repr=False, compare=False)
+
+    def encode(
+        self,
+        event_time: NDArray[np.int64],
+        created: NDArray[np.int64],
+        seq: NDArray[np.int64],
+        columns: Sequence[pa.Array | pa.ChunkedArray],
+    ) -> list[bytes]:
+        """One row per time, of columns whose types are exactly those of the plan."""
+        self._check_columns(len(event_time), columns)
+        rows: list[bytes] = []
+        for batch in _aligned_batches(columns, len(event_time)):
+            block = slice(len(rows), len(rows) + (len(batch[0]) if batch else _BLOCK_ROWS))
+            sources = [feature.source(array) for feature, array in zip(self.features, batch, strict=True)]
+            rows += pack_rows(self.layout, event_time[block], created[block], seq[block], sources)
+        return rows
+
+    def decode(self, rows: Sequence[bytes | None], wanted: Sequence[int] | None = None) -> DecodedRows:
+        """Many rows of this revision as Arrow columns: every feature, or those at the wanted positions."""
+        heads = peek_many(rows)
+        columns = self.read_columns(heads.address, heads.size, self.positions(wanted))
+        return DecodedRows(heads.found, heads.event_time, heads.created, heads.seq, columns)
+
+    def decode_one(self, row: bytes, wanted: Sequence[int] | None = None) -> list[Any]:
+        """One row of this revision as Python objects, in the same order as `decode`."""
+        try:
+            return unpack_row(self.layout, row, wanted)
+        except UnicodeDecodeError as error:
+            raise CorruptionError(f"stored row: a string is not UTF-8: {error}", hint=CURE) from error
+
+    def positions(self, wanted: Sequence[int] | None) -> list[int]:
+        """The wanted positions; None means all."""
+        return list(range(len(self.fields)) if wanted is None else wanted)
+
+    def _check_columns(self, rows: int, columns: Sequence[pa.Array | pa.ChunkedArray]) -> None:
+        if len(columns) != len(self.fields):
+            raise SchemaMismatchError(f"expected {len(self.fields)} columns, got {len(columns)}", hint="pass every feature, in order")
+        for feature, column in zip(self.features, columns, strict=True):
+            if column.type != feature.arrow:
+                raise SchemaMismatchError(f"{feature.name}: expected {feature.arrow}, got {column.type}", hint="cast the column")
+            if len(column) != rows:
+                raise SchemaMismatchError(f"{feature.name}: {len(column)} values for {rows} rows", hint="pass columns of one length")
+
+    def read_columns(self, address: NDArray[np.uintp], size: NDArray[np.int64], wanted: list[int]) -> list[pa.Array]:
+        """The wanted features of rows whose addresses and sizes are given; who has them keeps the rows alive."""
+        n, bitmap_bytes = len(address), (len(address) + 7) // 8
+        features = [self.features[number] for number in wanted]
+        offsets = [pa.allocate_buffer(4 * (n + 1)) if feature.is_variable else None for feature in features]
+        value_bytes = measure_rows(self.layout, address, size, wanted, offsets)
+        values = [pa.allocate_buffer(total) for total in value_bytes]
+        validity = [pa.allocate_buffer(bitmap_bytes) for _ in wanted]
+        null_counts = unpack_rows(self.layout, address, wanted, offsets, values, validity)
+        return [
+            feature.column(n, [valid if nulls else None, data] if ends is None else [valid if nulls else None, ends, data], nulls)
+            for feature, valid, ends, data, nulls in zip(features, validity, offsets, values, null_counts, strict=True)
+        ]
+
+
+def compile_plan(revision: int, fields: Sequence[tuple[str, DType]]) -> RowPlan:
+    """The plan of a schema revision whose features are these, in this order."""
+    features = tuple(_feature(name, dtype) for name, dtype in fields)
+    readings = [_reading(name, dtype.arrow) for name, dtype in fields]
+    layout = RowLayout(
+        revision,
+        [_KINDS[feature.kind] for feature in features],
+        [dtype.width for _, dtype in fields],
+        [reading for reading, _ in readings],
+        tuple(converter for _, converter in readings),
+    )
+    return RowPlan(revision, tuple(fields), features, layout)
+
+
+def _feature(name: str, dtype: DType) -> _Feature:
+    is_vector = pa.types.is_fixed_size_list(dtype.arrow)
+    return _Feature(
+        name,
+        dtype.arrow,
+        kind=dtype.kind,
+        is_text=pa.types.is_string(dtype.arrow),
+        item=dtype.arrow.value_type if is_vector else None,
+        items=dtype.arrow.list_size if is_vector else 0,
+    )
+
+
+def _reading(name: str, kind: pa.DataType) -> tuple[int, Callable[[bytes], object] | None]:
+    """How the kernel makes Python objects of a feature, and the converter if it cannot alone."""
+    if pa.types.is_timestamp(kind):
+        return READINGS[kind.unit], None
+    if pa.types.is_fixed_size_list(kind):
+        return READINGS["vector32" if pa.types.is_float32(kind.value_type) else "vector64"], None
+    if pa.types.is_decimal(kind):
+        return READINGS["call"], decimal_reader(kind)
+    if pa.types.is_nested(kind):
+        return READINGS["call"], nested_reader(name, kind)
+    return READINGS[str(kind)], None
+
+
+def _aligned_batches(columns: Sequence[pa.Array | pa.ChunkedArray], rows: int) -> list[list[pa.Array]]:
+    """The columns cut, without copying, into blocks in which each is one array."""
+    if not columns:
+        return [[] for _ in range(0, rows, _BLOCK_ROWS)]
+    if 0 < rows <= _BLOCK_ROWS and all(isinstance(column, pa.Array) for column in columns):
+        return [list(columns)]
+    table = pa.Table.from_arrays(list(columns), names=[str(number) for number in range(len(columns))])
+    return [batch.columns for batch in table.to_batches(max_chunksize=_BLOCK_ROWS) if len(batch)]
+
+
+# ---- rows of older revisions ----
+
+
+class RowReader:
+    """Reads rows of any known revision as rows of the target plan.
+
+    Features are numbered by position: an older revision has the first of them, perhaps narrower. What it lacks is null.
+    """
+
+    __slots__ = ("_casts", "_mark", "_plans", "target")
+
+    def __init__(self, plans: Mapping[int, RowPlan], target: RowPlan) -> None:
+        self.target = target
+        self._plans = {revision: plan for revision, plan in plans.items() if _leads_to(plan, target)} | {target.revision: target}
+        self._casts = {revision: _value_casts(plan, target) for revision, plan in self._plans.items()}
+        self._mark = target.revision.to_bytes(2, "little")
+
+    def decode(self, rows: Sequence[bytes | None], wanted: Sequence[int] | None = None) -> DecodedRows:
+        """Many rows as Arrow columns of the target plan: every feature, or those at the wanted positions."""
+        heads, positions = peek_many(rows), self.target.positions(wanted)
+        present = [int(revision) for revision in np.unique(heads.revision[heads.found])] or [self.target.revision]
+        # Every part has a slot for every row, null for rows of other revisions, so that errors name the right row.
+        parts = [self._columns(self._plan(revision), self._only(revision, heads, present), heads.size, positions) for revision in present]
+        if len(parts) == 1:
+            return DecodedRows(heads.found, heads.event_time, heads.created, heads.seq, parts[0])
+        pick = pa.array(np.searchsorted(present, heads.revision) * len(rows) + np.arange(len(rows)))
+        columns = [pa.concat_arrays(arrays).take(pick) for arrays in zip(*parts, strict=True)]
+        return DecodedRows(heads.found, heads.event_time, heads.created, heads.seq, columns)
+
+    def decode_one(self, row: bytes, wanted: Sequence[int] | None = None) -> list[Any]:
+        """One row as Python objects of the target plan."""
+        if row[:2] == self._mark:
+            return self.target.decode_one(row, wanted)
+        revision = peek(row)[0]
+        plan, positions = self._plan(revision), self.target.positions(wanted)
+        stored = iter(plan.decode_one(row, [number for number in positions if number < len(plan.fields)]))
+        casts = self._casts[revision]
+        return [_cast(casts[number], next(stored)) if number < len(casts) else None for number in positions]
+
+    def _plan(self, revision: int) -> RowPlan:
+        if revision not in self._plans:
+            known = ", ".join(map(str, sorted(self._plans)))
+            raise CorruptionError(f"stored row: schema revision {revision}, expected one of {known}", hint=CURE)
+        return self._plans[revision]
+
+    def _only(self, revision: int, heads: RowHeads, present: list[int]) -> NDArray[np.uintp]:
+        return heads.address if len(present) == 1 else np.where(heads.revision == revision, heads.address, np.uintp(0))
+
+    def _columns(self, plan: RowPlan, address: NDArray[np.uintp], size: NDArray[np.int64], wanted: list[int]) -> list[pa.Array]:
+        stored = iter(plan.read_columns(address, size, [number for number in wanted if number < len(plan.fields)]))
+        types = [(number, self.target.features[number].arrow) for number in wanted]
+        return [next(stored).cast(arrow) if number < len(plan.fields) else pa.nulls(len(address), arrow) for number, arrow in types]
+
+
+def _leads_to(plan: RowPlan, target: RowPlan) -> bool:
+    """Whether rows of the plan can be read as rows of the target without loss."""
+    pairs = zip(plan.fields, target.fields, strict=False)
+    return len(plan.fields) <= len(target.fields) and all(old == new or widens(old, new) for (_, old), (_, new) in pairs)
+
+
+def _value_casts(plan: RowPlan, target: RowPlan) -> list[Callable[[Any], object] | None]:
+    """Per stored feature how its Python value becomes the target's; None: it is the same."""
+    return [
+        float if pa.types.is_integer(old.arrow) and pa.types.is_floating(new.arrow) else None
+        for (_, old), (_, new) in zip(plan.fields, target.fields, strict=False)
+    ]
+
+
+def _cast(cast: Callable[[Any], object] | None, value: object) -> object:
+    return value if cast is None or value is None else cast(value)

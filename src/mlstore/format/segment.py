@@ -1,0 +1,278 @@
+"""Segments: the past of a view, sorted by (key, event time, created, seq), never changed once written.
+
+Pure: turns sorted columns into extents and back. Reading and writing the file is storage's work.
+A segment's large buffers have an extent each; the small ones share the head, extent 0, which ends with the header.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import msgpack
+import numpy as np
+import pyarrow as pa
+import xxhash
+from numpy.typing import NDArray
+
+from mlstore.errors import CorruptionError
+from mlstore.format import compression
+from mlstore.format.columns import assemble_column, flatten_column, value_range, value_width
+from mlstore.format.keys import Keys
+from mlstore.schema.dtypes import DType, parse_dtype
+
+HEAD = 0
+PAGE, VALUE_OFFSET = 4096, 16  # a large LMDB value starts 16 bytes into its first page
+PAD = 64 - VALUE_OFFSET  # so that payloads start at multiples of 64
+OWN_EXTENT_BYTES = 1 << 16  # buffers from this size on have an extent of their own
+ALIGNMENT = 64
+CLASS_PAGES = 16  # extents grow in steps of 64 KiB, so that freed pages fit the next extent
+
+Bytes = NDArray[np.uint8]
+Int64 = NDArray[np.int64]
+Sink = Callable[[int, Bytes], None]
+Fetch = Callable[[int], pa.Buffer]
+
+_CURE = "run verify(), restore a backup"
+
+
+@dataclass(frozen=True, slots=True)
+class BufferRef:
+    """Where a buffer lies, how it is packed, and the XXH3-64 of its stored bytes."""
+
+    extent: int
+    offset: int
+    size: int
+    raw_size: int
+    codec: int
+    width: int
+    checksum: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredColumn:
+    """One feature in one segment: its type then, its zone map, its buffers depth first."""
+
+    number: int
+    spec: str
+    null_count: int
+    low: object
+    high: object
+    buffers: tuple[BufferRef | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentHeader:
+    """The table of contents of a segment. `created` and `seq` are absent where the manifest entry has one for all rows."""
+
+    rows: int
+    revision: int
+    keys: tuple[BufferRef, ...]  # int64 values; or int64 offsets and data
+    offsets: BufferRef
+    time: BufferRef
+    created: BufferRef | None
+    seq: BufferRef | None
+    columns: tuple[StoredColumn, ...]
+
+
+class ExtentWriter:
+    """Places buffers into the extents of one segment and hands each full extent to the sink."""
+
+    def __init__(self, sink: Sink, *, tier: str = "hot") -> None:
+        self._sink = sink
+        self._tier = tier
+        self._head: list[Bytes] = []
+        self._head_size = 0
+        self.extents = 1
+        self.size_bytes = 0
+
+    def place(self, data: Bytes, width: int) -> BufferRef:
+        raw_size, codec = data.size, compression.RAW
+        if self._tier == "cold" and raw_size:
+            codec, data = compression.compress(data, width)
+        checksum = xxhash.xxh3_64_intdigest(data)
+        if data.size >= OWN_EXTENT_BYTES:
+            extent, offset = self.extents, 0
+            self.extents += 1
+            self._emit(extent, [data], data.size)
+        else:
+            extent, offset = HEAD, self._head_size
+            self._append_to_head(data)
+        return BufferRef(extent, offset, data.size, raw_size, codec, width, checksum)
+
+    def finish(self, header: bytes) -> tuple[int, int]:
+        """Write the head; where in it the header lies: (offset, size)."""
+        place = self._head_size, len(header)
+        self._append_to_head(np.frombuffer(header, np.uint8))
+        self._emit(HEAD, self._head, self._head_size)
+        return place
+
+    def _append_to_head(self, data: Bytes) -> None:
+        self._head.append(data)
+        fill = -data.size % ALIGNMENT
+        if fill:
+            self._head.append(np.zeros(fill, np.uint8))
+        self._head_size += data.size + fill
+
+    def _emit(self, extent: int, parts: list[Bytes], size: int) -> None:
+        value = np.zeros(extent_bytes(size), np.uint8)
+        cursor = PAD
+        for part in parts:
+            value[cursor : cursor + part.size] = part
+            cursor += part.size
+        self.size_bytes += value.size + VALUE_OFFSET
+        self._sink(extent, value)
+
+
+def extent_bytes(payload: int) -> int:
+    """Size of the LMDB value that holds a payload: whole pages, in steps of 64 KiB and one page above 64 KiB."""
+    pages = -(-(VALUE_OFFSET + PAD + payload) // PAGE)
+    if pages > CLASS_PAGES:
+        pages = -(-(pages - 1) // CLASS_PAGES) * CLASS_PAGES + 1
+    return pages * PAGE - VALUE_OFFSET
+
+
+class SegmentBuilder:
+    """Collects the buffers of one segment; columns may come one by one, so that many segments can be built side by side."""
+
+    def __init__(self, sink: Sink, *, rows: int, revision: int, tier: str = "hot") -> None:
+        self._extents = ExtentWriter(sink, tier=tier)
+        self._rows = rows
+        self._revision = revision
+        self._columns: list[StoredColumn] = []
+        self._order: dict[str, object] = {}
+
+    def add_order(self, keys: Keys, offsets: Int64, time: Int64, created: Int64 | None, seq: Int64 | None) -> None:
+        """The sorted unique keys, the first row of each (and the end), and the clocks of each row (None: one for all)."""
+        place = self._extents.place
+        if keys.kind == "int":
+            key_refs = [place(_raw(keys.ints), 8)]
+        else:
+            key_refs = [place(_raw(keys.offsets), 8), place(_raw(keys.data), 1)]
+        self._order = {
+            "keys": key_refs,
+            "offsets": place(_raw(offsets), 8),
+            "time": place(_raw(time), 8),
+            "created": None if created is None else place(_raw(created), 8),
+            "seq": None if seq is None else place(_raw(seq), 8),
+        }
+
+    def add_column(self, number: int, dtype: DType, array: pa.Array) -> None:
+        bounds = value_range(array, dtype) or (None, None)
+        width = value_width(dtype.arrow)
+        refs = tuple(None if buffer is None else self._extents.place(buffer, width if buffer.size % width == 0 else 1)
+                     for buffer in flatten_column(array))
+        self._columns.append(StoredColumn(number, dtype.spec, array.null_count, *bounds, refs))
+
+    def finish(self) -> "BuiltSegment":
+        header = SegmentHeader(
+            rows=self._rows,
+            revision=self._revision,
+            keys=tuple(self._order["keys"]),  # type: ignore[arg-type]
+            offsets=self._order["offsets"],  # type: ignore[arg-type]
+            time=self._order["time"],  # type: ignore[arg-type]
+            created=self._order["created"],  # type: ignore[arg-type]
+            seq=self._order["seq"],  # type: ignore[arg-type]
+            columns=tuple(self._columns),
+        )
+        packed = encode_header(header)
+        offset, size = self._extents.finish(packed)
+        return BuiltSegment(self._extents.extents, self._extents.size_bytes, offset, size, xxhash.xxh3_64_intdigest(packed))
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltSegment:
+    """What the manifest entry has to know of a segment just written."""
+
+    extents: int
+    size_bytes: int
+    header_offset: int
+    header_size: int
+    header_checksum: int
+
+
+def encode_header(header: SegmentHeader) -> bytes:
+    columns = [[c.number, c.spec, c.null_count, c.low, c.high, [_pack_ref(ref) for ref in c.buffers]] for c in header.columns]
+    order = [
+        [_pack_ref(ref) for ref in header.keys],
+        *(_pack_ref(ref) for ref in (header.offsets, header.time, header.created, header.seq)),
+    ]
+    packed: bytes = msgpack.packb([header.rows, header.revision, order, columns])
+    return packed
+
+
+def decode_header(packed: bytes, checksum: int) -> SegmentHeader:
+    if xxhash.xxh3_64_intdigest(packed) != checksum:
+        raise CorruptionError("a segment's header does not match its checksum", hint=_CURE)
+    try:
+        rows, revision, (keys, offsets, time, created, seq), columns = msgpack.unpackb(packed)
+        return SegmentHeader(
+            rows,
+            revision,
+            tuple(BufferRef(*ref) for ref in keys),
+            BufferRef(*offsets),
+            BufferRef(*time),
+            _unpack_ref(created),
+            _unpack_ref(seq),
+            tuple(StoredColumn(*column[:5], tuple(_unpack_ref(ref) for ref in column[5])) for column in columns),
+        )
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise CorruptionError(f"a segment's header cannot be read: {error}", hint=_CURE) from error
+
+
+def open_buffer(ref: BufferRef, fetch: Fetch) -> pa.Buffer:
+    """The plain bytes of a buffer: a slice of its extent, or unpacked from it."""
+    extent = fetch(ref.extent)
+    start = PAD + ref.offset
+    if start + ref.size > extent.size:
+        raise CorruptionError("a buffer reaches beyond its extent", hint=_CURE)
+    stored = extent.slice(start, ref.size)
+    if ref.codec == compression.RAW:
+        return stored
+    return pa.py_buffer(compression.decompress(memoryview(stored), ref.codec, ref.raw_size, ref.width))
+
+
+def open_numbers(ref: BufferRef, fetch: Fetch) -> Int64:
+    """A buffer of int64 as an array."""
+    return np.frombuffer(open_buffer(ref, fetch), np.int64)
+
+
+def open_keys(header: SegmentHeader, fetch: Fetch) -> Keys:
+    if len(header.keys) == 1:
+        return Keys(ints=open_numbers(header.keys[0], fetch))
+    data = open_buffer(header.keys[1], fetch)
+    return Keys(offsets=open_numbers(header.keys[0], fetch), data=np.frombuffer(data, np.uint8))
+
+
+def open_column(column: StoredColumn, rows: int, fetch: Fetch) -> pa.Array:
+    """A column in the type it was written in."""
+    buffers: Iterator[pa.Buffer | None] = (None if ref is None else open_buffer(ref, fetch) for ref in column.buffers)
+    return assemble_column(parse_dtype(column.spec).arrow, rows, buffers)
+
+
+def buffer_refs(header: SegmentHeader) -> Iterator[tuple[str, BufferRef]]:
+    """Every buffer of a segment with a name for it: what `verify` walks."""
+    order = [("time", header.time), ("offsets", header.offsets), ("created", header.created), ("seq", header.seq)]
+    named: Sequence[tuple[str, BufferRef | None]] = [("keys", ref) for ref in header.keys] + order  # type: ignore[operator]
+    yield from ((name, ref) for name, ref in named if ref is not None)
+    for column in header.columns:
+        yield from ((f"feature {column.number}", ref) for ref in column.buffers if ref is not None)
+
+
+def is_intact(ref: BufferRef, fetch: Fetch) -> bool:
+    """Whether the stored bytes of a buffer still match their checksum."""
+    extent = fetch(ref.extent)
+    start = PAD + ref.offset
+    if start + ref.size > extent.size:
+        return False
+    return xxhash.xxh3_64_intdigest(memoryview(extent.slice(start, ref.size))) == ref.checksum
+
+
+def _raw(array: NDArray[np.generic]) -> Bytes:
+    return np.ascontiguousarray(array).view(np.uint8).reshape(-1)
+
+
+def _pack_ref(ref: BufferRef | None) -> list[int] | None:
+    return None if ref is None else [ref.extent, ref.offset, ref.size, ref.raw_size, ref.codec, ref.width, ref.checksum]
+
+
+def _unpack_ref(packed: list[int] | None) -> BufferRef | None:
+    return None if packed is None else BufferRef(*packed)

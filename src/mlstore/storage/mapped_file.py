@@ -1,0 +1,196 @@
+"""One file, mapped once in this process; what all handles, transactions and leases of it share.
+
+LMDB must not open a file twice in a process, so there is one `MappedFile` per (device, inode). It is unmapped when the
+last reference to it is gone: a handle that closes lets go, arrays that are still looked at hold on.
+Invariants: keyspace handles are opened outside of all transactions that use them; no reader waits for a writer.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import lmdb
+
+from mlstore.errors import StoreBusyError, UsageError
+from mlstore.format.header import HEADER_KEY, Header, decode_header, encode_header
+from mlstore.storage.filesystem import Obstacle
+from mlstore.storage.keyspace import META, declared, declared_count
+from mlstore.storage.lease import LeaseBook
+from mlstore.storage.recognition import recognize
+from mlstore.storage.turn import Turn
+
+if TYPE_CHECKING:
+    from mlstore.storage.transaction import Reader
+
+Handles = dict[str, lmdb._Database]
+
+
+class MappedFile:
+    """The LMDB environment of a file, its keyspace handles, its leases, and who is writing.
+
+    `obstacle` says why the file may only be read. `is_provisional`: somebody was writing when it was opened, so it is mapped
+    for reading until this process writes.
+    """
+
+    def __init__(
+        self, path: str, open_env: Callable[[bool], lmdb.Environment], *, shown: str, obstacle: Obstacle | None, is_meta_synced: bool
+    ) -> None:
+        self.path = path
+        self.obstacle = obstacle
+        self.is_meta_synced = is_meta_synced
+        self.turn = Turn(path, can_write=obstacle is None)
+        self._open_env = open_env
+        self.is_inherited = False
+        # Counts commits that failed: a handle opened before the last of them may not write any more.
+        self.failures = 0
+        self.gate = threading.RLock()
+        self.write_lock = threading.Lock()
+        self.writer_thread: int | None = None
+        self.open_transactions: set[Reader] = set()
+        self.handles: Handles = {}
+        self._complete_for = -1
+        self._looked_at_txn = -1
+        self.leases = LeaseBook(path, is_writable=obstacle is None, keeper=self)
+        self.header = self._map(shown)
+
+    @property
+    def file_id(self) -> str:
+        """The identity of the store; empty as long as there is none in the file."""
+        return self.header.file_id if self.header is not None else ""
+
+    @property
+    def is_provisional(self) -> bool:
+        """True if the file can be written, but not through this map."""
+        return self.obstacle is None and not self._is_map_writable
+
+    def begin_read(self) -> "lmdb.Transaction[bytes]":
+        """A read transaction whose values are bytes; takes back the slots of dead processes if all are taken."""
+        try:
+            return self.env.begin()
+        except lmdb.ReadersFullError:
+            self.env.reader_check()
+            return self.env.begin()
+
+    def begin_view(self) -> "lmdb.Transaction[memoryview]":
+        """A read transaction whose values are memory of the map itself."""
+        try:
+            return self.env.begin(buffers=True)
+        except lmdb.ReadersFullError:
+            self.env.reader_check()
+            return self.env.begin(buffers=True)
+
+    @contextmanager
+    def still(self, shown: str) -> Iterator[None]:
+        """Nobody else writes meanwhile; this thread waits for that, but never for itself."""
+        thread = threading.get_ident()
+        if self.writer_thread == thread:
+            raise UsageError(
+                f"{shown}: this thread is writing already, and there is one writer at a time",
+                hint="use the writer at hand, or end its `with` block first",
+            )
+        with self.write_lock:
+            self.turn.take()
+            try:
+                self.writer_thread = thread
+                yield
+            finally:
+                self.writer_thread = None
+                self.turn.give_back()
+
+    @contextmanager
+    def writing(self, shown: str) -> Iterator[None]:
+        """This thread is the one that writes, and the file is mapped for it."""
+        with self.still(shown):
+            if self.is_provisional:
+                self._map_for_writing(shown)
+            yield
+
+    def begin_write(self) -> "lmdb.Transaction[bytes]":
+        """The write transaction, inside `writing`; all declared keyspaces are there."""
+        missing = [space.name for space in declared() if space.name not in self.handles]
+        if missing:
+            with self.env.begin(write=True) as transaction:
+                made = self._open_in(transaction, missing, create=True)
+            self.handles = self.handles | made
+        return self.env.begin(write=True)
+
+    def find_keyspaces(self, shown: str) -> Handles:
+        """Handles of the keyspaces that the file has; a declared one that it has not reads as empty."""
+        if self._complete_for == declared_count():
+            return self.handles
+        count = declared_count()
+        with self.begin_read() as transaction:
+            snapshot = transaction.id()
+            unknown = [space.name for space in declared() if space.name not in self.handles]
+            made_elsewhere = [name for name in unknown if transaction.get(name.encode()) is not None]
+        if made_elsewhere:
+            with self.writing(shown) if self._is_map_writable else self.gate:
+                self._open(made_elsewhere)
+        if len(unknown) == len(made_elsewhere):
+            self._complete_for = count
+        self._looked_at_txn = snapshot
+        return self.handles
+
+    def may_miss_keyspaces(self, txn_id: int) -> bool:
+        """True if a commit after the last look into the file may have made a keyspace that has no handle yet."""
+        return self._complete_for != declared_count() and self._looked_at_txn != txn_id
+
+    def create_header(self, header: Header, shown: str) -> None:
+        """Make a new file a store: all keyspaces and the header, in one transaction. Another process may have been faster."""
+        with self.writing(shown):
+            with self.env.begin(write=True) as transaction:
+                made = self._open_in(transaction, [space.name for space in declared()], create=True)
+                found = transaction.get(HEADER_KEY, db=made[META.name])
+                if found is None:
+                    transaction.put(HEADER_KEY, encode_header(header), db=made[META.name])
+            self.handles = self.handles | made
+            self.header = header if found is None else decode_header(found, place=shown)
+
+    def _map(self, shown: str) -> Header | None:
+        """Map the file and open its keyspaces: for writing too, unless that would mean to wait for a writer. None: it is new."""
+        is_free = self.obstacle is None and self.turn.hold_off()
+        try:
+            return self._map_as(shown, is_writable=is_free)
+        finally:
+            if is_free:
+                self.turn.give_back()
+
+    def _map_for_writing(self, shown: str) -> None:
+        with self.gate:
+            if self.open_transactions or self.leases.held():
+                raise StoreBusyError(
+                    f"{shown}: was opened while another process was writing, so it is mapped for reading only",
+                    hint="end all readers and drop all arrays of this store, then write",
+                )
+            self.env.close()
+            self.header = self._map_as(shown, is_writable=True)
+
+    def _map_as(self, shown: str, *, is_writable: bool) -> Header | None:
+        self.handles, self._complete_for = {}, -1
+        self.env = self._open_env(is_writable)
+        self._is_map_writable = is_writable
+        self.env.reader_check()
+        # Whose file it is comes first: the names in a foreign one are no keyspaces.
+        with self.begin_read() as transaction:
+            is_blank = transaction.stat()["entries"] == 0
+            has_meta = transaction.get(META.name.encode()) is not None
+        self._open([META.name] if has_meta else [])
+        with self.begin_read() as transaction:
+            data = transaction.get(HEADER_KEY, db=self.handles[META.name]) if has_meta else None
+            names = [name.decode() for name in transaction.cursor().iternext(values=False)] if data is not None else []
+        self._open(names)
+        return recognize(data, is_blank=is_blank, shown=shown)
+
+    def _open(self, names: Iterable[str]) -> None:
+        # Handles last only if the transaction commits, and the lmdb package commits reading ones only on a map for reading.
+        # So the caller keeps other writers away.
+        if not self._is_map_writable:
+            found = {name: self.env.open_db(name.encode(), create=False) for name in names}
+        else:
+            with self.env.begin(write=True) as transaction:
+                found = self._open_in(transaction, names, create=False)
+        self.handles = self.handles | found
+
+    def _open_in(self, transaction: "lmdb.Transaction[bytes]", names: Iterable[str], *, create: bool) -> Handles:
+        return {name: self.env.open_db(name.encode(), txn=transaction, create=create) for name in names}

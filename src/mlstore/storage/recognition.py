@@ -1,0 +1,60 @@
+"""What a file is, found out without changing it: a new one, one of mlstore, or somebody else's, which is refused."""
+
+import os
+from typing import Final
+
+import lmdb
+
+from mlstore.errors import NotAStoreError
+from mlstore.format.header import HEADER_KEY, Header, decode_header
+from mlstore.storage.keyspace import META
+
+FILE_MODE: Final = 0o644
+
+_MAGIC: Final = tuple((0xBEEFC0DE).to_bytes(4, order) for order in ("little", "big"))
+_VERSION: Final = tuple((1).to_bytes(4, order) for order in ("little", "big"))
+_MAGIC_OFFSET: Final = 16
+_UNTOUCHED: Final = "check the path; nothing was changed"
+
+
+def create_file(path: str) -> None:
+    """An empty file, which LMDB takes for a new one; somebody else's file of that name is left alone."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0)
+    try:
+        os.close(os.open(path, flags, FILE_MODE))
+    except FileExistsError:
+        return
+
+
+def require_lmdb_file(path: str, *, shown: str) -> None:
+    """Refuse a file that LMDB has not written, by its first bytes. An empty file is a new one."""
+    with open(path, "rb") as file:
+        head = file.read(_MAGIC_OFFSET + 8)
+    if not head:
+        return
+    magic, version = head[_MAGIC_OFFSET : _MAGIC_OFFSET + 4], head[_MAGIC_OFFSET + 4 :]
+    if magic not in _MAGIC:
+        raise NotAStoreError(f"{shown}: no mlstore file, but something else", hint=_UNTOUCHED)
+    if version not in _VERSION:
+        raise NotAStoreError(f"{shown}: a file of another LMDB format, not of mlstore", hint=_UNTOUCHED)
+
+
+def peek_header(path: str, *, shown: str) -> Header | None:
+    """The header of a file nobody has open, read without locks, so that no -lock file appears beside a foreign one."""
+    with lmdb.Environment(path, subdir=False, readonly=True, lock=False, max_dbs=1, lib_version=0) as env, env.begin() as transaction:
+        is_blank = transaction.stat()["entries"] == 0
+        try:
+            meta = env.open_db(META.name.encode(), txn=transaction, create=False)
+            data = transaction.get(HEADER_KEY, db=meta)
+        except (lmdb.NotFoundError, lmdb.IncompatibleError):
+            data = None
+    return recognize(data, is_blank=is_blank, shown=shown)
+
+
+def recognize(data: bytes | None, *, is_blank: bool, shown: str) -> Header | None:
+    """The header for the record found in a file; None if the file is new. LMDB files of others are refused."""
+    if data is not None:
+        return decode_header(data, place=shown)
+    if is_blank:
+        return None
+    raise NotAStoreError(f"{shown}: an LMDB file, but not of mlstore", hint=_UNTOUCHED)

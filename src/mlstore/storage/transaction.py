@@ -1,0 +1,421 @@
+"""Transactions: a Reader is one consistent view of the file, a Writer the one who changes it, all or nothing.
+
+They know bytes and keyspaces only. Invariants: no error of LMDB gets past this room; a Reader never waits; a Writer
+commits when its block ends well and leaves no trace when it does not.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from itertools import islice
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import lmdb
+import pyarrow as pa
+
+from mlstore.errors import ClosedError, InvalidDataError, MlstoreError, StoreError, StoreFullError, UsageError
+from mlstore.storage.failures import translate
+from mlstore.storage.keyspace import Keyspace, prefix_end
+from mlstore.storage.ranges import iterate_backward, iterate_forward
+from mlstore.storage.touched import TouchedKeys
+
+if TYPE_CHECKING:
+    from mlstore.storage.environment import Environment
+    from mlstore.storage.mapped_file import MappedFile
+
+MAX_KEY_BYTES: Final = 511
+_CHUNK: Final = 4096
+_FEW: Final = 4
+# Key and value together up to here lie in a leaf page of LMDB; larger ones (from 2030 or so) get pages of their own.
+_SURELY_INLINE: Final = 2000
+
+Value = bytes | bytearray | memoryview
+Item = tuple[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class MappedValue:
+    """Where a value lies in the map: good as long as its key lives, and under a lease also after that.
+
+    `copy` is set for a value that has no place in the map yet: then the address is the copy's, and lives as long as this object.
+    """
+
+    address: int
+    size: int
+    copy: bytes | None = field(default=None, repr=False)
+
+    @property
+    def is_stable(self) -> bool:
+        """True if the address is one of the map, which a lease can keep."""
+        return self.copy is None
+
+
+class _Ended:
+    """Stands in for a transaction that is over: whatever is asked of it, the answer is this error."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        self._message = message
+        self._hint = hint
+
+    def __getattr__(self, name: str) -> Any:
+        raise ClosedError(self._message, hint=self._hint)
+
+
+_NOT_BEGUN: Final = _Ended("the transaction has not begun", "use it in a `with` block")
+_OVER: Final = _Ended("the transaction has ended", "read inside the `with` block")
+_OF_THE_PARENT: Final = _Ended("the transaction was begun before the fork", "begin another one in the child")
+
+
+class Reader:
+    """One consistent view of the file, in a `with` block; made by `Environment.reader()`. One thread at a time."""
+
+    def __init__(self, environment: "Environment", *, views: bool = True) -> None:
+        self._environment = environment
+        self._wants_views = views
+        self._transaction: Any = _NOT_BEGUN
+        self._viewing: Any = None
+        self._handles: dict[str, lmdb._Database] = {}
+        self._mapped: MappedFile | None = None
+
+    def __enter__(self) -> Self:
+        mapped = self._environment._use()
+        try:
+            if mapped.is_provisional:
+                with mapped.gate:
+                    self._begin(mapped)
+            else:
+                self._begin(mapped)
+        except lmdb.Error as error:
+            raise self._translated(error, "begin to read") from error
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        mapped, transaction = self._leave()
+        if mapped is not None:
+            transaction.abort()
+
+    @property
+    def environment(self) -> "Environment":
+        """The handle this transaction was begun from."""
+        return self._environment
+
+    @property
+    def txn_id(self) -> int:
+        """The number of the last commit seen; a Writer's own number, one more than that."""
+        return int(self._transaction.id())
+
+    def get(self, space: Keyspace, key: bytes) -> bytes | None:
+        """The value of a key."""
+        handle = self._handles.get(space.name)
+        if handle is None:
+            return None
+        try:
+            found: bytes | None = self._transaction.get(key, None, handle)
+        except lmdb.Error as error:
+            raise self._translated(error, f"read a key of {space.name}") from error
+        return found
+
+    def get_many(self, space: Keyspace, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values of many keys, in their order; looked up in sorted order, which is several times faster."""
+        if len(keys) <= _FEW:
+            return [self.get(space, key) for key in keys]
+        handle = self._handles.get(space.name)
+        if handle is None:
+            return [None] * len(keys)
+        try:
+            found = dict(self._transaction.cursor(handle).getmulti(sorted(keys)))
+        except lmdb.Error as error:
+            raise self._translated(error, f"read keys of {space.name}") from error
+        return list(map(found.get, keys))
+
+    def view(self, space: Keyspace, key: bytes) -> MappedValue | None:
+        """Where the value of a key lies in the map, without copying it: for values that are written once and then kept."""
+        handle = self._handles.get(space.name)
+        if handle is None:
+            return None
+        if self._viewing is None:
+            raise UsageError("this reader was begun with views=False", hint="begin it with views=True")
+        try:
+            return _mapped_value(self._viewing.get(key, None, handle))
+        except lmdb.Error as error:
+            raise self._translated(error, f"view a key of {space.name}") from error
+
+    def scan(
+        self, space: Keyspace, *, start: bytes = b"", stop: bytes | None = None, reverse: bool = False, keys_only: bool = False
+    ) -> Iterator[Item]:
+        """All items with start <= key < stop, in order of their keys. `keys_only` leaves the values empty and unread."""
+        handle = self._handles.get(space.name)
+        if handle is None:
+            return
+        try:
+            cursor = self._transaction.cursor(handle)
+            found = (iterate_backward if reverse else iterate_forward)(cursor, start, stop, keys_only=keys_only)
+            yield from ((key, b"") for key in found) if keys_only else found
+        except lmdb.Error as error:
+            raise self._translated(error, f"scan {space.name}") from error
+
+    def scan_prefix(self, space: Keyspace, prefix: bytes, *, reverse: bool = False) -> Iterator[Item]:
+        """All items whose key starts with the prefix, in order of their keys."""
+        return self.scan(space, start=prefix, stop=prefix_end(prefix), reverse=reverse)
+
+    def first(self, space: Keyspace, start: bytes = b"", stop: bytes | None = None) -> Item | None:
+        """The item with the smallest key in start <= key < stop."""
+        return next(self.scan(space, start=start, stop=stop), None)
+
+    def last(self, space: Keyspace, start: bytes = b"", stop: bytes | None = None) -> Item | None:
+        """The item with the greatest key in start <= key < stop."""
+        return next(self.scan(space, start=start, stop=stop, reverse=True), None)
+
+    def count(self, space: Keyspace) -> int:
+        """How many items there are; costs nothing."""
+        handle = self._handles.get(space.name)
+        return int(self._transaction.stat(handle)["entries"]) if handle is not None else 0
+
+    def _begin(self, mapped: "MappedFile") -> None:
+        while True:
+            self._handles = mapped.find_keyspaces(self._environment.path)
+            transaction, viewing = _begin_pair(mapped) if self._wants_views else (mapped.begin_read(), None)
+            if not mapped.may_miss_keyspaces(transaction.id()):
+                break
+        self._transaction, self._viewing, self._mapped = transaction, viewing, mapped
+        mapped.open_transactions.add(self)
+
+    def _leave(self) -> tuple["MappedFile | None", Any]:
+        """Let go of LMDB's transaction, which the caller ends; None for the file if it is not ours to end."""
+        mapped, transaction = self._mapped, self._transaction
+        if mapped is None:
+            return None, transaction
+        self._mapped = None
+        mapped.open_transactions.discard(self)
+        self._transaction = _OVER
+        if self._viewing is not None:
+            self._viewing.abort()
+            self._viewing = self._transaction
+        return mapped, transaction
+
+    def _orphan(self) -> None:
+        """In the child of a fork: the transaction is the parent's."""
+        self._mapped = None
+        self._transaction = _OF_THE_PARENT
+        self._viewing = self._transaction if self._viewing is not None else None
+
+    def _translated(self, error: lmdb.Error, doing: str) -> MlstoreError:
+        return translate(error, self._environment.path, doing)
+
+
+class Writer(Reader):
+    """The one write transaction of a file, in a `with` block; made by `Environment.writer()`.
+
+    Sees its own writes. Commits if the block ends well; an exception undoes everything. Bound to its thread.
+    """
+
+    def __init__(self, environment: "Environment") -> None:
+        super().__init__(environment)
+        self._dirty_bytes = 0
+        self._thread = 0
+        self._turn: AbstractContextManager[object] = ExitStack()
+        self._failed: MlstoreError | None = None
+        self._touched = TouchedKeys()
+        self._large = TouchedKeys()
+        self._after_commit: list[Callable[[], object]] = []
+        self._after_abort: list[Callable[[], object]] = []
+
+    def __enter__(self) -> Self:
+        mapped = self._environment._use_for_writing()
+        with ExitStack() as turn:
+            turn.enter_context(mapped.writing(self._environment.path))
+            self._environment._require_sound(mapped)
+            try:
+                self._transaction = mapped.begin_write()
+                self._handles = mapped.handles
+            except lmdb.Error as error:
+                raise self._translated(error, "begin to write") from error
+            self._turn = turn.pop_all()
+        self._thread = threading.get_ident()
+        self._mapped = mapped
+        mapped.open_transactions.add(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        own = self._own
+        if self._mapped is None and kind is None:
+            # The child of a fork leaves a block of its parent: the error of a transaction that is not ours, never silence.
+            own.commit()
+        mapped, transaction = self._leave()
+        if mapped is None:
+            return
+        with self._turn:
+            try:
+                if kind is None:
+                    self._commit(mapped, transaction)
+                else:
+                    transaction.abort()
+            except BaseException:
+                _run_all(self._after_abort)
+                raise
+            _run_all(self._after_commit if kind is None else self._after_abort)
+
+    @property
+    def dirty_bytes(self) -> int:
+        """The bytes put so far; they lie on the heap until the commit, so bound them."""
+        return self._dirty_bytes
+
+    def put(self, space: Keyspace, key: bytes, value: Value, *, overwrite: bool = True) -> bool:
+        """Store a value; False if the key is there and may not be overwritten."""
+        _require_key(key, space)
+        if overwrite and self._large.may_have(space.name, key):
+            # LMDB would put a smaller value into the pages of the larger one, and verify() would take the rest for lost.
+            self.delete(space, key)
+        try:
+            is_stored: bool = self._own.put(key, value, overwrite=overwrite, db=self._handles[space.name])
+        except lmdb.Error as error:
+            raise self._spoiled(error, f"put a key into {space.name}") from error
+        self._dirty_bytes += len(key) + len(value)
+        self._touched.add(space.name, key)
+        if len(key) + len(value) > _SURELY_INLINE:
+            self._large.add(space.name, key)
+        return is_stored
+
+    def put_many(self, space: Keyspace, items: Iterable[tuple[bytes, Value]], *, append: bool = False) -> None:
+        """Store many values. `append` promises keys in rising order beyond all that are there: faster, and still right if it is not so."""
+        cursor = self._own.cursor(self._handles[space.name])
+        remaining = iter(items)
+        while chunk := list(islice(remaining, _CHUNK)):
+            for key, _ in chunk:
+                _require_key(key, space)
+            if self._large.knows(space.name) or any(len(key) + len(value) > _SURELY_INLINE for key, value in chunk):
+                for key, value in chunk:
+                    self.put(space, key, value)
+                continue
+            try:
+                _, added = cursor.putmulti(chunk, append=append)
+                if added != len(chunk):
+                    # Out of order after all; those already appended are stored once more, unchanged.
+                    append = False
+                    cursor.putmulti(chunk)
+            except lmdb.Error as error:
+                raise self._spoiled(error, f"put keys into {space.name}") from error
+            self._dirty_bytes += sum(len(key) + len(value) for key, value in chunk)
+            self._touched.add_many(space.name, (key for key, _ in chunk))
+
+    def delete(self, space: Keyspace, key: bytes) -> bool:
+        """Remove a key; False if it was not there."""
+        _require_key(key, space)
+        try:
+            is_deleted: bool = self._own.delete(key, db=self._handles[space.name])
+        except lmdb.Error as error:
+            raise self._spoiled(error, f"delete a key of {space.name}") from error
+        self._touched.add(space.name, key)
+        return is_deleted
+
+    def delete_many(self, space: Keyspace, keys: Iterable[bytes]) -> int:
+        """Remove keys; how many of them were there."""
+        return sum(self.delete(space, key) for key in sorted(keys))
+
+    def delete_range(self, space: Keyspace, start: bytes = b"", stop: bytes | None = None) -> int:
+        """Remove all keys with start <= key < stop; how many there were."""
+        try:
+            if not start and stop is None:
+                return self._delete_all(space)
+            cursor = self._own.cursor(self._handles[space.name])
+            count = 0
+            key = cursor.key() if cursor.set_range(start) else b""
+            while key and (stop is None or key < stop):
+                cursor.delete()
+                self._touched.add(space.name, key)
+                count += 1
+                key = cursor.key()
+            return count
+        except lmdb.Error as error:
+            raise self._spoiled(error, f"delete keys of {space.name}") from error
+
+    def view(self, space: Keyspace, key: bytes) -> MappedValue | None:
+        """As a Reader's; but a value this transaction may have changed has no place in the map yet, and is given as a copy."""
+        if self._touched.may_have(space.name, key):
+            value = self.get(space, key)
+            return None if value is None else _copied_value(value)
+        if self._viewing is None:
+            assert self._mapped is not None
+            # Nobody else can commit now, so this sees exactly what this transaction began with.
+            self._viewing = self._mapped.begin_view()
+        return super().view(space, key)
+
+    def on_commit(self, callback: Callable[[], object]) -> None:
+        """Call this once the commit is done, in this thread, before the next writer begins."""
+        self._after_commit.append(callback)
+
+    def on_abort(self, callback: Callable[[], object]) -> None:
+        """Call this once everything is undone."""
+        self._after_abort.append(callback)
+
+    @property
+    def _own(self) -> Any:
+        if self._mapped is not None and threading.get_ident() != self._thread:
+            place = self._environment.path
+            raise UsageError(f"{place}: a writer belongs to the thread that began it", hint="let each thread begin its own")
+        return self._transaction
+
+    def _delete_all(self, space: Keyspace) -> int:
+        count = self.count(space)
+        self._own.drop(self._handles[space.name], delete=False)
+        self._touched.add_all(space.name)
+        return count
+
+    def _spoiled(self, error: lmdb.Error, doing: str) -> MlstoreError:
+        self._failed = self._translated(error, doing)
+        return self._failed
+
+    def _commit(self, mapped: "MappedFile", transaction: Any) -> None:
+        if self._failed is not None:
+            transaction.abort()
+            failed = self._failed
+            raise StoreError(
+                f"{self._environment.path}: nothing was stored, since a write failed before: {failed.message}", hint=failed.hint
+            )
+        try:
+            transaction.commit()
+            if self._environment.durability == "full" and not mapped.is_meta_synced:
+                mapped.env.sync(force=True)
+        except lmdb.Error as error:
+            failure = self._translated(error, "commit")
+            # Out of room, nothing of the last good state was touched. After anything else nobody knows what the disk holds.
+            if not isinstance(failure, StoreFullError):
+                mapped.failures += 1
+            raise failure from error
+
+
+def _begin_pair(mapped: "MappedFile") -> tuple[Any, Any]:
+    """Two transactions that see the same commit: LMDB gives bytes from one and addresses from the other."""
+    while True:
+        transaction = mapped.begin_read()
+        try:
+            viewing = mapped.begin_view()
+        except BaseException:
+            transaction.abort()
+            raise
+        if viewing.id() == transaction.id():
+            return transaction, viewing
+        transaction.abort()
+        viewing.abort()
+
+
+def _require_key(key: bytes, space: Keyspace) -> None:
+    if not 0 < len(key) <= MAX_KEY_BYTES:
+        raise InvalidDataError(f"{space.name}: a key of {len(key)} bytes", hint=f"keys have 1 to {MAX_KEY_BYTES} bytes")
+
+
+def _mapped_value(value: memoryview | None) -> MappedValue | None:
+    return None if value is None else MappedValue(pa.py_buffer(value).address, len(value))
+
+
+def _copied_value(value: bytes) -> MappedValue:
+    return MappedValue(pa.py_buffer(value).address, len(value), value)
+
+
+def _run_all(callbacks: list[Callable[[], object]]) -> None:
+    # All of them run, in order, even if one fails; the error goes on.
+    with ExitStack() as stack:
+        for callback in reversed(callbacks):
+            stack.callback(callback)

@@ -1,0 +1,140 @@
+"""The promise of the store: `online(k)` equals `as_of(k, now)` equals the model, after any interleaving of writes.
+
+Schedules mix small writes (the tail) and bulk ones (segments), late, tied, duplicated, upserted and deleted rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mlstore as ml
+from tests.support.data import answers, fact_lists, fact_table, instant, key_columns, label_table, microseconds, online_answers, times
+from tests.support.model import Fact, Key, ViewModel
+from tests.support.worlds import KNOWN, PLAIN, SECOND, WORLDS, World, shrink_limits
+
+BULK_ROWS = 5  # of shrink_limits
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_limits() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        shrink_limits(monkeypatch)
+        yield
+
+
+@dataclass(frozen=True)
+class Append:
+    facts: list[Fact]
+
+    def run(self, store: ml.Store, world: World, model: ViewModel) -> None:
+        commit = store.write(world.name, fact_table(world, self.facts))
+        model.append(self.facts, commit_time=microseconds(commit.time))
+
+
+@dataclass(frozen=True)
+class Upsert:
+    facts: list[Fact]
+
+    def run(self, store: ml.Store, world: World, model: ViewModel) -> None:
+        commit = store.write(world.name, fact_table(world, self.facts), mode="upsert")
+        model.upsert(self.facts, commit_time=microseconds(commit.time))
+
+
+@dataclass(frozen=True)
+class Delete:
+    key: Key
+    start: int
+    end: int
+
+    def run(self, store: ml.Store, world: World, model: ViewModel) -> None:
+        keys = key_columns(world, [self.key]) or None
+        store.delete(world.name, keys=keys, start=instant(self.start), end=instant(self.end))
+        model.delete(lambda row: row.key == self.key and self.start <= row.event_time < self.end)
+
+
+def schedules(world: World) -> st.SearchStrategy[list[Append | Upsert | Delete]]:
+    facts = fact_lists(world, bulk_rows=BULK_ROWS)
+    deletes = st.builds(Delete, st.sampled_from(world.universe), times, times)
+    return st.lists(st.one_of(facts.map(Append), facts.map(Append), facts.map(Upsert), deletes), min_size=1, max_size=8)
+
+
+@pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
+@given(data=st.data())
+@settings(deadline=None)
+def test_online_equals_as_of_now_equals_the_model(world: World, data: st.DataObject) -> None:
+    schedule = data.draw(schedules(world))
+    age = data.draw(st.sampled_from([1, 5 * SECOND, 10 * SECOND, 10 * SECOND + 1]))
+    model = world.model()
+    with ml.open(":memory:") as store:
+        store.apply(*world.definitions())
+        for step in schedule:
+            step.run(store, world, model)
+
+            # As-of now and the end of time are the same only where no row lies in the future.
+            now = max((row.event_time for row in model.rows), default=0) + age
+            expected = [model.as_of(key, now) for key in world.universe]
+            assert [model.online(key, now=now) for key in world.universe] == expected
+            assert online_answers(store, world, now=now) == expected
+            labels = label_table(world, [(key, now) for key in world.universe])
+            assert answers(store.training_set(labels, [world.name], status=True), world) == expected
+
+
+@pytest.mark.parametrize(
+    ("rows_per_write", "place"),
+    [pytest.param(2, "tail_rows", id="small writes stay in the tail"), pytest.param(2 * BULK_ROWS, "segments", id="bulk goes to segments")],
+)
+def test_the_schedules_reach_both_tail_and_segments(rows_per_write: int, place: str) -> None:
+    facts = [Fact((1,), second * SECOND, {"amount": second}, created=0) for second in range(rows_per_write)]
+    with ml.open(":memory:") as store:
+        store.apply(*KNOWN.definitions())
+
+        store.write(KNOWN.name, fact_table(KNOWN, facts))
+
+        assert store.info()["tables"][0][place] > 0
+
+
+def test_a_late_row_never_replaces_the_online_row() -> None:
+    world, model = PLAIN, PLAIN.model()
+    with ml.open(":memory:") as store:
+        store.apply(*world.definitions())
+        Append([Fact((7,), 10 * SECOND, {"amount": 5})]).run(store, world, model)
+
+        Append([Fact((7,), 9 * SECOND, {"amount": 9})]).run(store, world, model)
+
+        assert store.online_features(["plain:amount"], {"card": 7}) == {"card": 7, "amount": 5}
+
+
+def test_deleting_the_newest_row_brings_back_the_one_before() -> None:
+    world, model = PLAIN, PLAIN.model()
+    with ml.open(":memory:") as store:
+        store.apply(*world.definitions())
+        Append([Fact((7,), 9 * SECOND, {"amount": 9}), Fact((7,), 10 * SECOND, {"amount": 5})]).run(store, world, model)
+
+        Delete((7,), 10 * SECOND, 11 * SECOND).run(store, world, model)
+
+        assert store.online_features(["plain:amount"], {"card": 7}) == {"card": 7, "amount": 9}
+
+
+def online_and_as_of(store: ml.Store, world: World, now: int) -> tuple[object, object]:
+    labels = label_table(world, [(key, now) for key in world.universe])
+    return online_answers(store, world, now=now), answers(store.training_set(labels, [world.name], status=True), world)
+
+
+@pytest.mark.parametrize("interfere", [ml.Store.optimize, ml.Store.verify], ids=["optimize", "verify"])
+def test_upkeep_changes_no_answer(interfere: Callable[[ml.Store], object]) -> None:
+    world, model = KNOWN, KNOWN.model()
+    with ml.open(":memory:") as store:
+        store.apply(*world.definitions())
+        for batch in range(12):
+            facts = [Fact((1 + n % 2,), (batch * 3 - n) * SECOND, {"amount": batch * 10 + n}, created=n) for n in range(batch + 1)]
+            Append(facts).run(store, world, model)
+        before = online_and_as_of(store, world, 40 * SECOND)
+
+        interfere(store)
+
+        assert online_and_as_of(store, world, 40 * SECOND) == before
