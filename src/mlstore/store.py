@@ -175,9 +175,7 @@ class Store:
         where : pyarrow.compute.Expression, optional
             Over the columns that `read` gives.
         """
-        return deleting.delete(
-            self._session, name, keys=keys, where=where, start=start, end=end, author=author or _user(), message=message
-        )
+        return deleting.delete(self._session, name, keys=keys, where=where, start=start, end=end, author=author or _user(), message=message)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -302,8 +300,8 @@ class Store:
         with self._session.writing() as context:
             return versions.create_tag(context.writer, context.scope, name, message=message, now_us=context.now_us)
 
-    def at(self, version: str | date) -> "Store":
-        """The store as it was: a read-only handle on a snapshot's name, a commit id (or its first digits), or a time.
+    def at(self, version: str | date | Commit) -> "Store":
+        """The store as it was: a read-only handle on a snapshot's name, a commit (or its id, or the first digits of it), or a time.
 
         `online_features` gives what was newest then, `read` and `training_set` the history as written by then.
 
@@ -383,9 +381,7 @@ class Store:
         return _reopen, (environment, scope.line, scope.bound, scope.ancestry)
 
 
-def open(  # noqa: A001
-    path: str | os.PathLike[str], *, read_only: bool = False, durability: Literal["full", "normal"] = "full"
-) -> Store:
+def open(path: str | os.PathLike[str], *, read_only: bool = False, durability: Literal["full", "normal"] = "full") -> Store:
     """Open a store, and create it if there is none.
 
     Parameters

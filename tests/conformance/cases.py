@@ -60,7 +60,7 @@ def answer_from_store(case: Any, *, writes: int = 1) -> pa.Table:
     features = feature_rows(case)
     rows_per_write = max(1, -(-features.num_rows // writes))
     with ml.open(":memory:") as store:
-        store.apply(*([view] if not case.feature_keys else [view.entity, view]))
+        store.apply(*([view] if view.entity is None else [view.entity, view]))
         for start in range(0, max(1, features.num_rows), rows_per_write):
             store.write("facts", features.slice(start, rows_per_write))
         table = store.training_set(label_rows(case), ["facts"], timestamp=case.label_time, known_at=knowledge_of(case), full_names=True)
@@ -81,10 +81,10 @@ def refuse_unsupported(case: Any) -> None:
 
 def view_of(case: Any) -> ml.FeatureView:
     schema = case.feature.schema
-    entity = ml.Entity("thing", keys={name: dtype_of(schema.field(name).type) for name in case.feature_keys})
+    keys = {name: dtype_of(schema.field(name).type) for name in case.feature_keys}
     return ml.FeatureView(
         "facts",
-        entity=entity if case.feature_keys else None,
+        entity=ml.Entity("thing", keys=keys) if keys else None,
         schema={name: dtype_of(schema.field(name).type) for name in case.values},
         timestamp=case.feature_time,
         created_timestamp=case.created,

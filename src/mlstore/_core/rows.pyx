@@ -344,6 +344,7 @@ def unpack_row(RowLayout compiled not None, bytes row not None, object wanted=No
     cdef int64_t size = PyBytes_GET_SIZE(row), fault = check_row(layout, start, size)
     cdef Py_ssize_t i
     cdef list answer
+    cdef object value
     if fault != SOUND:
         raise fault_of(layout, start, size, fault, "stored row")
     if wanted is not None:

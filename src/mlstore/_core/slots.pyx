@@ -92,6 +92,7 @@ cdef list read_vector(const uint8_t* slot, int64_t width, Reading reading):
     cdef Py_ssize_t item = 4 if reading == AS_VECTOR32 else 8, i
     cdef list answer = PyList_New(width // item)
     cdef Word word
+    cdef object value  # an inferred C double would give SET_ITEM a reference that nobody owns
     for i in range(width // item):
         memcpy(&word, slot + i * item, item)
         value = <double> word.f32 if item == 4 else word.f64

@@ -73,5 +73,5 @@ def _row_types(table: ml.Table) -> Types:
     return types
 
 
-def _arrow_types(schema: Mapping[str, ml.DataType]) -> Types:
+def _arrow_types(schema: Mapping[str, ml.DType]) -> Types:
     return {name: dtype.arrow for name, dtype in schema.items()}

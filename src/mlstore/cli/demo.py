@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from mlstore.cli.console import answers_console, print_json, print_line, print_t
 from mlstore.cli.demo_data import Size, World, make_world
 from mlstore.cli.demo_definitions import DEFINITIONS
 from mlstore.cli.options import AsJson
-from mlstore.cli.plain import plain_rows
+from mlstore.cli.plain import plain_rows, plain_value
 
 FEATURES = ("wind_speed", "rain", "departure_delay", "arrival_delay")
 SERVICE = "delay_model"
@@ -136,14 +137,18 @@ def _train(store: ml.Store, world: World, teller: Teller) -> tuple[pa.Table, pa.
 
 
 def _explain(store: ml.Store, leaky: pa.Table, honest: pa.Table, teller: Teller) -> None:
-    """One leaked cell, from the row that won to the rows that lost."""
-    changed = _changed(leaky, honest, "arrival_delay")
-    row = int(np.flatnonzero(changed)[len(np.flatnonzero(changed)) // 2])
-    label = leaky.select(["event_timestamp", "tail"]).slice(row, 1).to_pylist()[0]
+    """One leaked cell: the row that won, and the ones around it that lost."""
+    is_told = _changed(leaky, honest, "arrival_delay") & pc.is_valid(honest["arrival_delay"]).to_numpy()
+    places = np.flatnonzero(is_told)
+    label = leaky.select(["event_timestamp", "tail"]).slice(int(places[len(places) // 2]), 1).to_pylist()[0]
     with teller.step("explain") as facts:
         explanation = store.explain(label, EXPLAINED, known_at="label")
         facts |= {"told": f"{EXPLAINED} of {label['tail']} at {label['event_timestamp']:%Y-%m-%d %H:%M}", "status": str(explanation.status)}
-    teller.show(explanation)
+        facts |= {"value": plain_value(explanation.value), "verdicts": _count(row["verdict"] for row in explanation.rows)}
+    won = next(place for place, row in enumerate(explanation.rows) if row["verdict"] == "won")
+    for row in explanation.rows[max(won - 2, 0) : won + 2]:
+        times = (f"{row[name]:%m-%d %H:%M}" for name in ("event_timestamp", "created"))
+        teller.show("took off {}, landed {}, {:4.0f} min late: {}".format(*times, row["value"], row["verdict"]))
 
 
 def _correct(store: ml.Store, world: World, before: pa.Table, teller: Teller) -> None:
@@ -186,6 +191,10 @@ def score_models(leaky: pa.Table, honest: pa.Table) -> dict[str, float]:
     spoiled, sound = (np.linalg.lstsq(matrix[:cut], target[:cut], rcond=None)[0] for matrix in (seen, live))
     tests = {"promised": (seen, spoiled), "kept": (live, spoiled), "honest": (live, sound)}
     return {name: round(_r2(target[cut:], matrix[cut:] @ weights), 4) for name, (matrix, weights) in tests.items()}
+
+
+def _count(words: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(words))
 
 
 def _design(table: pa.Table) -> npt.NDArray[np.float64]:

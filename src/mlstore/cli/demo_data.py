@@ -101,8 +101,8 @@ def _fly(random: np.random.Generator, days: int, planes: int, wind: Numbers, rai
         hour = ((scheduled - START) // HOUR).astype(np.int64)
         weather_delay = 1.1 * np.maximum(wind[place, hour] - 14, 0) + 60 * rain[place, hour]
         carried = np.maximum(arrival_delay - 5, 0)
-        departure_delay = np.round(0.95 * carried + weather_delay + random.gamma(1.2, 5.0, crews) - 4)
-        arrival_delay = np.round(departure_delay + random.normal(-3, 9, crews))
+        departure_delay = np.round(0.95 * carried + weather_delay + random.gamma(1.2, 5.0, crews) - 4) + 0.0  # no minus zero
+        arrival_delay = np.round(departure_delay + random.normal(-3, 9, crews)) + 0.0
         minutes_of_flight = random.integers(70, 150, crews)
         destination = (place + random.integers(1, len(AIRPORTS), crews)) % len(AIRPORTS)
         legs.append(_Leg(leg, day, plane, place, destination, scheduled, minutes_of_flight, departure_delay, arrival_delay))

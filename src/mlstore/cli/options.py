@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -23,32 +25,37 @@ def complete_features(ctx: typer.Context) -> list[tuple[str, str]]:
 
 def complete_versions(ctx: typer.Context) -> list[tuple[str, str]]:
     """Snapshots of the store named before, for the shell."""
-    path = ctx.params.get("store")
-    if not path or not Path(path).is_file():
-        return []
-    try:
-        with ml.open(path, read_only=True) as store:
-            return [(str(name), "snapshot") for name in store.info()["snapshots"]]
-    except ml.MlstoreError:
-        return []
+    with _store_before(ctx) as store:
+        return [] if store is None else [(str(name), "snapshot") for name in store.info()["snapshots"]]
 
 
 def _complete(ctx: typer.Context, kinds: tuple[str, ...]) -> list[tuple[str, str]]:
-    path = ctx.params.get("store")
-    if not path or not Path(path).is_file():
-        return []
     words = []
-    try:
-        with ml.open(path, read_only=True) as store:
-            for entry in store.catalog():
-                if entry.kind not in kinds:
-                    continue
-                words.append((entry.name, entry.definition.description or entry.kind))
-                if entry.kind == "view" and "service" in kinds:
-                    words += [(f"{entry.name}:{feature}", str(dtype)) for feature, dtype in entry.definition.schema.items()]
-    except ml.MlstoreError:
-        return []
+    with _store_before(ctx) as store:
+        for entry in [] if store is None else store.catalog():
+            if entry.kind not in kinds:
+                continue
+            words.append((entry.name, entry.definition.description or entry.kind))
+            if isinstance(entry.definition, ml.FeatureView) and "service" in kinds:
+                words += [(f"{entry.name}:{feature}", str(dtype)) for feature, dtype in entry.definition.schema.items()]
     return words
+
+
+@contextmanager
+def _store_before(ctx: typer.Context) -> Iterator[ml.Store | None]:
+    """The store on the line that is being completed; None if it cannot be opened: a shell that completes must not complain."""
+    # Before the value of an option the line is not parsed: its words are left in args.
+    path = ctx.params.get("store") or next(iter(ctx.args), None)
+    if not path or not Path(path).is_file():
+        yield None
+        return
+    try:
+        store = ml.open(path, read_only=True)
+    except ml.MlstoreError:
+        yield None
+        return
+    with store:
+        yield store
 
 
 StorePath = Annotated[str, typer.Argument(metavar="STORE", help="The file of the store, for instance flights.mls.", show_default=False)]

@@ -23,7 +23,7 @@ def snapshot(
     with open_store(store, is_writing=True) as opened:
         commit = opened.snapshot(name, message=message)
     if as_json:
-        print_json({"snapshot": name, **commit_fields(commit)})
+        print_json({"snapshot": name, "message": message, "commit": commit.id, "seq": commit.seq})
     else:
         print_line(f"snapshot {name} is commit {commit.id[:12]}")
 
@@ -34,16 +34,18 @@ def log(
     at: AtVersion = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the commits, newest first."""
+    """Show the commits, newest first, with the snapshots that name them."""
     with open_store(store, at=at) as opened:
         commits = opened.history(limit=limit)
+        snapshots = opened.info()["snapshots"]
+    names = {commit.id: [name for name, named in snapshots.items() if named == commit.id] for commit in commits}
     if as_json:
-        print_json({"commits": [commit_fields(commit) for commit in commits]})
+        print_json({"commits": [{**commit_fields(commit), "snapshots": names[commit.id]} for commit in commits]})
     elif not commits:
         print_line("no commits yet")
     else:
-        rows = [[c.id[:12], f"{c.time:%Y-%m-%d %H:%M:%S}Z", _changes(c), c.author, c.message] for c in commits]
-        print_table(["commit", "time", "changes", "author", "message"], rows)
+        rows = [[c.id[:12], f"{c.time:%Y-%m-%d %H:%M:%S}Z", ", ".join(names[c.id]), _changes(c), c.author, c.message] for c in commits]
+        print_table(["commit", "time", "snapshot", "changes", "author", "message"], rows)
 
 
 def commit_fields(commit: ml.Commit) -> dict[str, object]:

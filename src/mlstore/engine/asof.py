@@ -121,5 +121,3 @@ def _hidden_or_null(block: Block, feature: int) -> NDArray[np.uint8]:
 def expand_mask(mask: NDArray[np.uint8]) -> pa.Buffer | None:
     """An Arrow validity bitmap of bytes 0 or 1; None when all are 1."""
     return None if mask.all() else pa.py_buffer(np.packbits(mask, bitorder="little"))
-
-

@@ -191,9 +191,7 @@ def put_entry(writer: Writer, entry: CatalogEntry) -> None:
     take_numbers(writer, "catalog")
 
 
-def search_catalog(
-    catalog: Catalog, search: str | None, *, tag: str | None, owner: str | None, kind: str | None
-) -> list[CatalogEntry]:
+def search_catalog(catalog: Catalog, search: str | None, *, tag: str | None, owner: str | None, kind: str | None) -> list[CatalogEntry]:
     """The entries that fit all that is asked, by kind and name."""
     found = [
         entry
@@ -251,4 +249,3 @@ def _decode(key: bytes, packed: bytes) -> CatalogEntry:
     version, revision = _SUFFIX.unpack(key[-_SUFFIX.size :])
     table, seq, time_us, record = msgpack.unpackb(packed)
     return CatalogEntry(kind, name, version, revision, from_record(record), table, seq, time_us)
-

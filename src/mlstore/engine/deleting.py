@@ -69,7 +69,10 @@ def _keys(layout: Layout, key_spec: KeySpec, given: Any) -> Keys:
     if not layout.keys:
         raise UsageError(f"{layout.name} has no key", hint="delete by start=, end= or where=")
     if isinstance(given, Mapping):
-        given = {name: value if isinstance(value, list | tuple | np.ndarray | pa.Array | pa.ChunkedArray) else [value] for name, value in given.items()}
+        given = {
+            name: value if isinstance(value, list | tuple | np.ndarray | pa.Array | pa.ChunkedArray) else [value]
+            for name, value in given.items()
+        }
     table = to_table(given, what="keys")
     names = [field.name for field in layout.keys]
     if sorted(table.column_names) != sorted(names):

@@ -114,7 +114,11 @@ def _judge(rows: list[dict[str, Any]], layout: Layout, bounds: _Bounds) -> tuple
     for row in rows:
         verdict = _verdict(row, layout, bounds)
         if verdict == WON and winner is not None:
-            verdict = "lost: an earlier event than the winner" if row["time"] < winner["time"] else "lost: the same event, known or written earlier"
+            verdict = (
+                "lost: an earlier event than the winner"
+                if row["time"] < winner["time"]
+                else "lost: the same event, known or written earlier"
+            )
         elif verdict == WON:
             winner = row
         created = None if row["known"] == NULL_TIME else pa.scalar(row["known"], clock).as_py()

@@ -35,9 +35,7 @@ Mode = Literal["append", "upsert"]
 Progress = Callable[[int, int | None], None]
 
 
-def write(
-    session: Session, name: str, data: Any, *, mode: Mode, author: str, message: str, progress: Progress | None
-) -> Commit:
+def write(session: Session, name: str, data: Any, *, mode: Mode, author: str, message: str, progress: Progress | None) -> Commit:
     """Write rows to a view or table; see Store.write."""
     with session.reading() as reading:
         relation = reading.catalog.relation(name)
@@ -117,9 +115,7 @@ def _order(relation: Relation, rows: Conformed, mode: Mode, now_us: int) -> Batc
     return Batch(keys, offsets, time[in_order], None if rows.created is None else rows.created[in_order], now, order)
 
 
-def _keep_last(
-    order: NDArray[np.uint32], offsets: Int64, codes: NDArray[np.int32], time: Int64 | None
-) -> tuple[NDArray[np.uint32], Int64]:
+def _keep_last(order: NDArray[np.uint32], offsets: Int64, codes: NDArray[np.int32], time: Int64 | None) -> tuple[NDArray[np.uint32], Int64]:
     if not len(order):
         return order, offsets
     sorted_codes = codes[order]
@@ -175,36 +171,42 @@ def _load(
     done = 0
     with Stage(session) as stage:
         for table in tables:
-            done += _stage_table(stage, relation, table, mode, lambda rows, before=done: _tell(progress, before + rows, total))
+            done += _stage_table(stage, relation, table, mode, Teller(progress, done, total))
         with session.writing() as context:
             change = _publish(context, relation, stage.publish(context.writer), mode)
             commit = context.commit(change, author=author, message=message)
-    _tell(progress, done, done)
+    Teller(progress, done, done).tell(0)
     return commit
 
 
-def _tell(progress: Progress | None, done: int, total: int | None) -> None:
-    if progress is not None:
-        progress(done, total)
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """Tells how far one of several tables has come."""
+
+    progress: Progress | None
+    done_before: int
+    total: int | None
+
+    def tell(self, done: int) -> None:
+        if self.progress is not None:
+            self.progress(self.done_before + done, self.total)
 
 
-def _stage_table(stage: Stage, relation: Relation, table: pa.Table, mode: Mode, tell: Callable[[int], None]) -> int:
+def _stage_table(stage: Stage, relation: Relation, table: pa.Table, mode: Mode, teller: Teller) -> int:
     """Sort and stage one table as one run; its rows."""
     rows = conform(relation.layout, table)
     if not rows.rows:
         return 0
     batch = _order(relation, rows, mode, stage.now_us)
     count = len(batch.time)
-    sorted_rows = Rows(
-        batch.keys, batch.offsets, batch.time, batch.created, batch.same_created, None, 0, batch.order, rows.features
-    )
+    sorted_rows = Rows(batch.keys, batch.offsets, batch.time, batch.created, batch.same_created, None, 0, batch.order, rows.features)
     cuts = plan_cuts(count, [column.nbytes for column in rows.features])
     cells, all_cells = 0, count * max(1, len(rows.features))
 
     def written(cell_rows: int) -> None:
         nonlocal cells
         cells += cell_rows
-        tell(rows.rows * cells // all_cells)
+        teller.tell(rows.rows * cells // all_cells)
 
     stage.add_run(write_run(stage.put, relation, sorted_rows, Placement(0, level_of(count), stage.next_segment), cuts, written))
     return rows.rows
@@ -275,5 +277,3 @@ def _split(table: pa.Table) -> Iterator[pa.Table]:
 
 def _nothing(relation: Relation, mode: Mode) -> TableChange:
     return TableChange(mode, relation.label, relation.table, 0, 0, 0, b"")
-
-

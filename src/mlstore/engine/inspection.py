@@ -162,5 +162,7 @@ def _verify_online(context: ReadContext, relation: Relation, checks: Counter[str
         part = keys[start : start + ONLINE_CHUNK]
         found, rows = online.latest_rows(history, Keys.from_encoded(part, relation.key_spec.kind))
         for key, there, row in zip(part, found, rows, strict=True):
-            wrong += (relation.rows.decode_one(row) != relation.rows.decode_one(held[key])) if there and key in held else there != (key in held)
+            wrong += (
+                (relation.rows.decode_one(row) != relation.rows.decode_one(held[key])) if there and key in held else there != (key in held)
+            )
     return [f"{relation.label}: {wrong} online rows differ from the history"] if wrong else []

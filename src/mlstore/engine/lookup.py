@@ -22,7 +22,7 @@ STATUSES = pa.array([PRESENT, NULL_VALUE, NOT_FOUND, OUTSIDE_TTL])
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One view's answer: a column per feature, `length` rows; of the winner (without regard to nulls) whether there is one, and its clocks."""
+    """One view's answer, a row per slot: the features; whether any row won (without regard to nulls), and its clocks."""
 
     columns: list[pa.Array]
     found: NDArray[np.bool_]
@@ -75,5 +75,3 @@ def _statuses(
         older = search(relevant_blocks(history, unbounded), unbounded)
         outside[questions.slots] = older.found & ~winners.found
     return status_array(status_codes(found, outside, columns))
-
-

@@ -63,5 +63,3 @@ def _rewrite_one(context: WriteContext, relation: Relation, entry: SegmentEntry,
 
 def _current(context: WriteContext, relation: Relation) -> Relation:
     return context.catalog.relation(relation.entry.name, relation.entry.version)
-
-

@@ -4,6 +4,8 @@ The proof is Arrow's own: each block is offered as a fragment that guarantees it
 """
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import and_
 from typing import Any
 
 import pyarrow as pa
@@ -41,10 +43,7 @@ def _guarantee(block: Block, layout: Layout, schema: pa.Schema) -> pc.Expression
         zone = block.content.zone(number)
         if zone is not None:
             proved.append(_between(field.name, field.dtype.arrow, zone[0], zone[1], has_nulls=zone[2]))
-    guarantee = ds.scalar(True)
-    for fact in proved:
-        guarantee = fact & guarantee
-    return guarantee
+    return reduce(and_, proved, pc.scalar(value=True))
 
 
 def _between(name: str, arrow: pa.DataType, low: Any, high: Any, *, has_nulls: bool) -> pc.Expression:

@@ -160,8 +160,9 @@ def full_schema(layout: Layout) -> pa.Schema:
     clock = pa.timestamp(layout.time_unit, "UTC")
     if layout.timestamp is not None:
         fields.append((layout.timestamp, clock))
-    if created_name(layout) is not None:
-        fields.append((created_name(layout), clock))
+    created = created_name(layout)
+    if created is not None:
+        fields.append((created, clock))
     return pa.schema(fields + [(field.name, field.dtype.arrow) for field in layout.features])
 
 

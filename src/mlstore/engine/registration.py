@@ -124,7 +124,7 @@ def _check_references(catalog: Catalog, definition: Definition, others: dict[tup
             raise DefinitionError(f"view {definition.name!r}: {clash[0]!r} is a key of its entity too", hint="rename the column")
     if isinstance(definition, FeatureService):
         for text in definition.features:
-            _check_feature(catalog, definition, text, others)
+            _check_feature(catalog, definition, str(text), others)
 
 
 def _check_feature(catalog: Catalog, service: FeatureService, text: str, others: dict[tuple[str, str], Definition]) -> None:

@@ -81,4 +81,3 @@ def _merge(held: Deletes | None, rows: Int64, seq: int) -> Deletes:
         rows, seqs = np.concatenate([held[0], rows]), np.concatenate([held[1], seqs])
     order = np.argsort(rows, kind="stable")
     return rows[order], seqs[order]
-

@@ -137,7 +137,9 @@ def read_header(entry: SegmentEntry, extents: Extents) -> SegmentHeader:
 
 def load_extents(reader: Reader, segment: int) -> dict[int, MappedValue]:
     """Where each extent of a segment lies in the map."""
-    keys = (key for key, _ in reader.scan(EXTENTS, start=_EXTENT_KEY.pack(segment, 0), stop=_EXTENT_KEY.pack(segment + 1, 0), keys_only=True))
+    keys = (
+        key for key, _ in reader.scan(EXTENTS, start=_EXTENT_KEY.pack(segment, 0), stop=_EXTENT_KEY.pack(segment + 1, 0), keys_only=True)
+    )
     extents = {}
     for key in list(keys):
         place = reader.view(EXTENTS, key)

@@ -51,10 +51,10 @@ def _references(catalog: Catalog, features: Features) -> Iterable[str]:
         if isinstance(feature, FeatureView):
             yield feature.name
         elif isinstance(feature, FeatureService):
-            yield from feature.features
+            yield from map(str, feature.features)
         elif isinstance(feature, str):
             service = catalog.service(feature)
-            yield from [feature] if service is None else service.features
+            yield from [feature] if service is None else map(str, service.features)
         else:
             raise UsageError(f"{feature!r:.60} is no feature", hint='give "view", "view:feature", a FeatureView or a FeatureService')
 

@@ -44,7 +44,8 @@ def training_set(context: ReadContext, labels: Any, features: Features, options:
     _check_labels(table, options.timestamp)
     selection = select(context.catalog, features, taken=table.column_names, full_names=options.full_names)
     asker = _Asker(table, options)
-    names, columns = [], []
+    names: list[str] = []
+    columns: list[pa.Array] = []
     for selected in selection:
         questions = asker.questions(selected)
         answer = look_up(context.history(selected.relation), selected, questions, table.num_rows, status=options.status)
@@ -160,5 +161,3 @@ def _content_hash(column: pa.Array) -> bytes:
     digest.update(sink.getvalue())
     result: bytes = digest.digest()
     return result
-
-

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from mlstore.engine import limits, online
 from mlstore.engine.block import Block, Int64
@@ -174,7 +175,7 @@ def plan_takes(blocks: Sequence[Block], has_more: Sequence[bool]) -> list[int]:
 
 
 def rewrite(context: WriteContext, relation: Relation, slices: Sequence[Slice], placement: Placement) -> list[SegmentEntry]:
-    """Write rows of several blocks as one run, and carry their deletes over. Rows beyond the retention that no snapshot sees are dropped."""
+    """Write rows of several blocks as one run, deletes included. Deleted rows beyond the retention that no snapshot sees are dropped."""
     writer, line = context.writer, context.scope.line
     rows, deleted = _merge_rows(relation, slices, _droppable(context, relation))
     if not rows.count:
@@ -201,9 +202,7 @@ def drop_segment(context: WriteContext, relation: Relation, entry: SegmentEntry)
     drop_entry(writer, relation.table, line, entry.segment)
     writer.put(TRASH, _SEGMENT.pack(entry.segment), b"")
     state = load_state(writer, relation.table, line)
-    put_state(
-        writer, relation.table, line, state.changed(segments=state.segments - 1, size_bytes=state.size_bytes - entry.size_bytes)
-    )
+    put_state(writer, relation.table, line, state.changed(segments=state.segments - 1, size_bytes=state.size_bytes - entry.size_bytes))
 
 
 def collect(writer: Writer) -> int:
@@ -266,7 +265,7 @@ def _merge_rows(relation: Relation, slices: Sequence[Slice], droppable: "Droppab
     by_seq = np.argsort(seq, kind="stable")
     by_seq = by_seq[~droppable(time[by_seq], seq[by_seq], deleted[by_seq])]
     order, offsets = order_rows(codes[by_seq], len(keys), time[by_seq], created[by_seq])
-    order = by_seq[order]
+    places = by_seq[order]
     used = np.flatnonzero(np.diff(offsets))
     columns = [
         pa.chunked_array([block.column(number).slice(first, last - first) for block, first, last in slices])
@@ -274,14 +273,14 @@ def _merge_rows(relation: Relation, slices: Sequence[Slice], droppable: "Droppab
     ]
     rows = Rows(
         keys.take(used),
-        np.append(offsets[used], len(order)),
-        time[order],
-        *_constant_or_all(created[order]),
-        *_constant_or_all(seq[order]),
-        order.astype(np.uint32),
+        np.append(offsets[used], len(places)),
+        time[places],
+        *_constant_or_all(created[places]),
+        *_constant_or_all(seq[places]),
+        places.astype(np.uint32),
         columns,
     )
-    return rows, deleted[order]
+    return rows, deleted[places]
 
 
 def _constant_or_all(clock: Int64) -> tuple[Int64 | None, int]:
@@ -291,7 +290,8 @@ def _constant_or_all(clock: Int64) -> tuple[Int64 | None, int]:
     return clock, 0
 
 
-Droppable = Callable[[Int64, Int64, Int64], "np.ndarray[tuple[int], np.dtype[np.bool_]]"]
+Mask = NDArray[np.bool_]
+Droppable = Callable[[Int64, Int64, Int64], Mask]
 
 
 def _horizon(context: WriteContext, relation: Relation) -> int | None:
@@ -307,10 +307,10 @@ def _droppable(context: WriteContext, relation: Relation) -> Droppable:
     horizon = _horizon(context, relation)
     named = sorted(ref.seq for ref in tags(context.reader).values())
 
-    def droppable(time: Int64, seq: Int64, deleted: Int64) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+    def droppable(time: Int64, seq: Int64, deleted: Int64) -> Mask:
         if horizon is None:
             return np.zeros(len(time), np.bool_)
-        gone = (time < horizon) & (deleted != LIVE)
+        gone: Mask = (time < horizon) & (deleted != LIVE)
         for bound in named:
             gone &= ~((seq <= bound) & (deleted > bound))
         return gone

@@ -75,9 +75,7 @@ def commit_time(writer: Writer, now_us: int) -> int:
     return max(now_us, read_counter(writer, "time"))
 
 
-def record_commit(
-    writer: Writer, line: int, changes: tuple[TableChange, ...], *, author: str, message: str, time_us: int
-) -> Commit:
+def record_commit(writer: Writer, line: int, changes: tuple[TableChange, ...], *, author: str, message: str, time_us: int) -> Commit:
     """Append a commit to its line and move the line's branch to it."""
     seq = take_numbers(writer, "seq")
     parent = head(writer, line)
@@ -105,7 +103,7 @@ def commits(reader: Reader, scope: Scope) -> Iterator[Commit]:
             yield decode_commit(packed)
 
 
-def resolve(reader: Reader, scope: Scope, version: str | date) -> Commit:
+def resolve(reader: Reader, scope: Scope, version: str | date | Commit) -> Commit:
     """The commit meant by a snapshot's or branch's name, a commit id (or its start), or a time."""
     if isinstance(version, Commit):
         return version

@@ -26,7 +26,7 @@ def compress(data: Bytes, width: int) -> tuple[int, Bytes]:
     return codec, np.frombuffer(packed, np.uint8)
 
 
-def decompress(packed: memoryview | Bytes, codec: int, raw_size: int, width: int) -> Bytes:
+def decompress(packed: memoryview, codec: int, raw_size: int, width: int) -> Bytes:
     """The bytes that were compressed; CorruptionError when they cannot be had."""
     try:
         data = np.frombuffer(zstandard.ZstdDecompressor().decompress(packed, max_output_size=raw_size), np.uint8)
@@ -57,4 +57,4 @@ def _pack(data: Bytes, width: int, codec: int) -> bytes:
     elif codec == DELTA_ZSTD:
         values = data.view(np.int64)
         data = np.diff(values, prepend=np.int64(0)).view(np.uint8)
-    return zstandard.ZstdCompressor(level=LEVEL).compress(data)
+    return zstandard.ZstdCompressor(level=LEVEL).compress(data.data)

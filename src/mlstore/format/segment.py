@@ -4,7 +4,7 @@ Pure: turns sorted columns into extents and back. Reading and writing the file i
 A segment's large buffers have an extent each; the small ones share the head, extent 0, which ends with the header.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import msgpack
@@ -88,7 +88,7 @@ class ExtentWriter:
         raw_size, codec = data.size, compression.RAW
         if self._tier == "cold" and raw_size:
             codec, data = compression.compress(data, width)
-        checksum = xxhash.xxh3_64_intdigest(data)
+        checksum = xxhash.xxh3_64_intdigest(data.data)
         if data.size >= OWN_EXTENT_BYTES:
             extent, offset = self.extents, 0
             self.extents += 1
@@ -138,42 +138,30 @@ class SegmentBuilder:
         self._rows = rows
         self._revision = revision
         self._columns: list[StoredColumn] = []
-        self._order: dict[str, object] = {}
+        self._order: tuple[tuple[BufferRef, ...], BufferRef, BufferRef, BufferRef | None, BufferRef | None] | None = None
 
     def add_order(self, keys: Keys, offsets: Int64, time: Int64, created: Int64 | None, seq: Int64 | None) -> None:
         """The sorted unique keys, the first row of each (and the end), and the clocks of each row (None: one for all)."""
         place = self._extents.place
         if keys.kind == "int":
-            key_refs = [place(_raw(keys.ints), 8)]
+            key_refs: tuple[BufferRef, ...] = (place(_raw(keys.ints), 8),)
         else:
-            key_refs = [place(_raw(keys.offsets), 8), place(_raw(keys.data), 1)]
-        self._order = {
-            "keys": key_refs,
-            "offsets": place(_raw(offsets), 8),
-            "time": place(_raw(time), 8),
-            "created": None if created is None else place(_raw(created), 8),
-            "seq": None if seq is None else place(_raw(seq), 8),
-        }
+            key_refs = place(_raw(keys.offsets), 8), place(_raw(keys.data), 1)
+        optional = [None if clock is None else place(_raw(clock), 8) for clock in (created, seq)]
+        self._order = key_refs, place(_raw(offsets), 8), place(_raw(time), 8), optional[0], optional[1]
 
     def add_column(self, number: int, dtype: DType, array: pa.Array) -> None:
         bounds = value_range(array, dtype) or (None, None)
         width = value_width(dtype.arrow)
-        refs = tuple(None if buffer is None else self._extents.place(buffer, width if buffer.size % width == 0 else 1)
-                     for buffer in flatten_column(array))
+        refs = tuple(
+            None if buffer is None else self._extents.place(buffer, width if buffer.size % width == 0 else 1)
+            for buffer in flatten_column(array)
+        )
         self._columns.append(StoredColumn(number, dtype.spec, array.null_count, *bounds, refs))
 
     def finish(self) -> "BuiltSegment":
-        header = SegmentHeader(
-            rows=self._rows,
-            revision=self._revision,
-            keys=tuple(self._order["keys"]),  # type: ignore[arg-type]
-            offsets=self._order["offsets"],  # type: ignore[arg-type]
-            time=self._order["time"],  # type: ignore[arg-type]
-            created=self._order["created"],  # type: ignore[arg-type]
-            seq=self._order["seq"],  # type: ignore[arg-type]
-            columns=tuple(self._columns),
-        )
-        packed = encode_header(header)
+        assert self._order is not None
+        packed = encode_header(SegmentHeader(self._rows, self._revision, *self._order, tuple(self._columns)))
         offset, size = self._extents.finish(packed)
         return BuiltSegment(self._extents.extents, self._extents.size_bytes, offset, size, xxhash.xxh3_64_intdigest(packed))
 
@@ -212,7 +200,7 @@ def decode_header(packed: bytes, checksum: int) -> SegmentHeader:
             BufferRef(*time),
             _unpack_ref(created),
             _unpack_ref(seq),
-            tuple(StoredColumn(*column[:5], tuple(_unpack_ref(ref) for ref in column[5])) for column in columns),
+            tuple(_unpack_column(*column) for column in columns),
         )
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise CorruptionError(f"a segment's header cannot be read: {error}", hint=_CURE) from error
@@ -251,7 +239,8 @@ def open_column(column: StoredColumn, rows: int, fetch: Fetch) -> pa.Array:
 def buffer_refs(header: SegmentHeader) -> Iterator[tuple[str, BufferRef]]:
     """Every buffer of a segment with a name for it: what `verify` walks."""
     order = [("time", header.time), ("offsets", header.offsets), ("created", header.created), ("seq", header.seq)]
-    named: Sequence[tuple[str, BufferRef | None]] = [("keys", ref) for ref in header.keys] + order  # type: ignore[operator]
+    named: list[tuple[str, BufferRef | None]] = [("keys", ref) for ref in header.keys]
+    named += order
     yield from ((name, ref) for name, ref in named if ref is not None)
     for column in header.columns:
         yield from ((f"feature {column.number}", ref) for ref in column.buffers if ref is not None)
@@ -272,6 +261,10 @@ def _raw(array: NDArray[np.generic]) -> Bytes:
 
 def _pack_ref(ref: BufferRef | None) -> list[int] | None:
     return None if ref is None else [ref.extent, ref.offset, ref.size, ref.raw_size, ref.codec, ref.width, ref.checksum]
+
+
+def _unpack_column(number: int, spec: str, nulls: int, low: object, high: object, refs: list[list[int] | None]) -> StoredColumn:
+    return StoredColumn(number, spec, nulls, low, high, tuple(_unpack_ref(ref) for ref in refs))
 
 
 def _unpack_ref(packed: list[int] | None) -> BufferRef | None:

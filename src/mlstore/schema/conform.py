@@ -96,7 +96,7 @@ def _check_columns(layout: Layout, given: Sequence[str]) -> None:
     _check_duplicates(layout.name, given)
     extra = [name for name in given if name not in expected]
     if extra:
-        hint = "drop it, or add it to the schema"
+        hint = f"drop {extra[0]!r}, or add it to the schema"
         if layout.created_timestamp is None and extra[0] in HIDDEN_TIMES:
             hint = f"if it says when a row became known, declare created_timestamp={extra[0]!r}; else drop it"
         message = f"{layout.name}: unknown column {_listed(extra)}; expected {_listed(expected)}"
@@ -110,14 +110,14 @@ def _check_missing(what: str, expected: Iterable[str], given: Sequence[str]) -> 
     spare = [name for name in given if name not in expected]
     close = get_close_matches(missing[0].lower(), [name.lower() for name in spare], n=1)
     likely = [name for name in spare if close and name.lower() == close[0]]
-    hint = f"rename {likely[0]!r} to {missing[0]!r}?" if likely else "add it; a column of nulls will do where nulls are allowed"
+    hint = f"rename {likely[0]!r} to {missing[0]!r}?" if likely else f"add {missing[0]!r} to the data"
     raise SchemaMismatchError(f"{what}: no column {_listed(missing)}; given: {_listed(given) or 'no columns'}", hint=hint)
 
 
 def _check_duplicates(what: str, given: Sequence[str]) -> None:
     twice = sorted({name for name in given if given.count(name) > 1})
     if twice:
-        raise SchemaMismatchError(f"{what}: more than one column {_listed(twice)}", hint="drop or rename one")
+        raise SchemaMismatchError(f"{what}: more than one column {_listed(twice)}", hint="give each column once")
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -27,12 +27,11 @@ def check_name(name: object, place: str) -> None:
         raise DefinitionError(f"{place} {name!r:.120}: not a name", hint=NAME_RULE)
 
 
-def checked_columns(columns: object, place: str, *, of: str) -> FrozenMap[DType]:
-    """A mapping of at least one column name to its type, in order; `of` says what the columns are."""
-    if not isinstance(columns, Mapping):
-        raise DefinitionError(f"{place}: {of}s are given as {{name: type}}, not as {type(columns).__name__}")
-    if not columns:
-        raise DefinitionError(f"{place}: no {of}s", hint=f"give at least one {of}, as {{name: type}}")
+def checked_columns(columns: object, place: str, *, argument: str, of: str) -> FrozenMap[DType]:
+    """The argument as a mapping of at least one column name to its type, in order; `of` says what the columns are."""
+    if not isinstance(columns, Mapping) or not columns:
+        given = "is empty" if columns == {} else f"is a {type(columns).__name__}"
+        raise DefinitionError(f"{place}: {argument} {given}", hint=f"give at least one {of}, as {{name: type}}")
     for name, dtype in columns.items():
         check_name(name, f"{place}: {of}")
         if not isinstance(dtype, DType):
@@ -80,7 +79,7 @@ def describe(definition: object, place: str) -> None:
     """Check description, owner and tags, which every definition has, and freeze the tags."""
     for name in ("description", "owner"):
         if not isinstance(getattr(definition, name), str):
-            raise DefinitionError(f"{place}: {name} is {getattr(definition, name)!r:.60}, not text")
+            raise DefinitionError(f"{place}: {name} is {getattr(definition, name)!r:.60}, not text", hint="leave it out for none")
     tags = getattr(definition, "tags")  # noqa: B009  the four classes share no base
     if not isinstance(tags, Mapping) or not all(isinstance(text, str) for item in tags.items() for text in item):
         raise DefinitionError(f"{place}: tags are {tags!r:.60}, not text by text", hint="such as tags={'tier': 'gold'}")

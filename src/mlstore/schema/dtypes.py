@@ -22,6 +22,7 @@ CLOSED_LIST = (
     "decimal(p, s), list_(T), vector(n), struct({name: T}) and map_(K, V)"
 )
 MAX_PRECISION = 38
+_DECIMAL = "decimal(10, 2) holds 12345678.90"
 TIME_UNITS = ("s", "ms", "us", "ns")
 
 
@@ -108,9 +109,11 @@ def timestamp(unit: str = "us") -> DType:
 def decimal(precision: int, scale: int = 0) -> DType:
     """An exact decimal number of `precision` digits, `scale` of them after the point."""
     if not _is_count(precision) or not 1 <= precision <= MAX_PRECISION:
-        raise DefinitionError(f"decimal({precision!r}, {scale!r}): the precision is not a whole number from 1 to {MAX_PRECISION}")
+        raise DefinitionError(
+            f"decimal({precision!r}, {scale!r}): the precision is not a whole number from 1 to {MAX_PRECISION}", hint=_DECIMAL
+        )
     if not _is_count(scale) or scale > precision:
-        raise DefinitionError(f"decimal({precision!r}, {scale!r}): the scale is not a whole number from 0 to the precision")
+        raise DefinitionError(f"decimal({precision!r}, {scale!r}): the scale is not a whole number from 0 to the precision", hint=_DECIMAL)
     return DType(f"decimal({precision}, {scale})", pa.decimal128(precision, scale))
 
 
@@ -132,7 +135,7 @@ def vector(n: int, dtype: DType = float32) -> DType:
 def struct(fields: Mapping[str, DType]) -> DType:
     """A fixed set of named values."""
     if not isinstance(fields, Mapping) or not fields:
-        raise DefinitionError(f"struct({fields!r}): expected {{name: type}} with at least one field")
+        raise DefinitionError(f"struct({fields!r}): not a struct", hint="give at least one field, as {name: type}")
     for name, part in fields.items():
         if not isinstance(name, str) or not name:
             raise DefinitionError(f"struct: {name!r} is no field name", hint="names are text, and not empty")

@@ -23,7 +23,7 @@ def parse_duration(value: str | timedelta, *, what: str = "duration", allow_zero
     if length is None:
         raise DefinitionError(f"{what}: {value!r} is not a duration", hint=_HINT)
     if length < 0 or (length == 0 and not allow_zero):
-        raise DefinitionError(f"{what}: {value!r} is not a positive duration")
+        raise DefinitionError(f"{what}: {value!r} is not a positive duration", hint=_HINT)
     if length > MAX_NS:
         raise DefinitionError(f"{what}: {value!r} is longer than 292 years", hint="leave it out for no limit")
     return length

@@ -46,7 +46,7 @@ class Entity:
     def __post_init__(self) -> None:
         check_name(self.name, "entity")
         place = f"entity {self.name}"
-        set_field(self, "keys", checked_columns(self.keys, place, of="key"))
+        set_field(self, "keys", checked_columns(self.keys, place, argument="keys", of="key"))
         for name, dtype in self.keys.items():
             check_key_type(name, dtype, place)
         describe(self, place)

@@ -196,8 +196,16 @@ def _table_of_pandas(frame: Any, what: str, declared: Mapping[str, DType]) -> pa
         if name is not None and name not in names:
             names.insert(0, *_checked_names([name], what))
             columns.insert(0, index.get_level_values(level).to_series())
+    _check_index(index, [name for name in declared if name not in names], what)
     arrays = [_pandas_column(column, Place(f"{what}.{name}"), declared.get(name)) for name, column in zip(names, columns, strict=True)]
     return pa.table(arrays, names)
+
+
+def _check_index(index: Any, missing: Sequence[str], what: str) -> None:
+    """An index without a name is dropped, unless it may be what is missing."""
+    if missing and any(name is None for name in index.names) and type(index).__name__ != "RangeIndex":
+        message = f"{what}: no column {missing[0]!r}; the frame has an index without a name, which is not read"
+        raise SchemaMismatchError(message, hint="if the index holds it, name it or call reset_index()")
 
 
 def _pandas_column(series: Any, place: Place, dtype: DType | None) -> pa.Array | pa.ChunkedArray:

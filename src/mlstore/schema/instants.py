@@ -6,13 +6,15 @@ A time without a zone means UTC. Numbers are refused: their unit would be a gues
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
 
-from mlstore.errors import InvalidDataError
+from mlstore.errors import InvalidDataError, SchemaMismatchError
 from mlstore.schema.durations import DAY_NS, SECOND_NS
+from mlstore.schema.places import Place
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EPOCH_DAY = EPOCH.toordinal()
@@ -46,6 +48,23 @@ def instant_ns(value: object) -> int:
     if found is None:
         raise InvalidDataError(f"{value!r} is not a time", hint=_HINT)
     return found
+
+
+def has_zone(value: object) -> bool | None:
+    """Whether a time was written with a zone; None where the question makes no sense, as for a date."""
+    if isinstance(value, str):
+        match = _ISO.fullmatch(value.strip())
+        return match is not None and (match[8] is not None or value.rstrip().endswith("Z"))
+    if isinstance(value, datetime):
+        return value.utcoffset() is not None
+    return False if isinstance(value, np.datetime64) else None
+
+
+def check_zones_agree(zoned: Sequence[bool | None], place: Place) -> None:
+    """Refuse times with a zone beside times without: whoever wrote them did not mean UTC by both."""
+    if True in zoned and False in zoned:
+        rows = f"with a zone in row {place.row_of(zoned.index(True))}, without one in row {place.row_of(zoned.index(False))}"
+        raise SchemaMismatchError(f"{place.name}: times {rows}", hint="give all of them a zone, or none: without one a time means UTC")
 
 
 def format_instant(ticks: int, tick_ns: int) -> str:

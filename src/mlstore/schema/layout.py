@@ -48,7 +48,9 @@ class Layout:
 def view_layout(view: FeatureView, entity: Entity | None) -> Layout:
     """The layout of a view of an entity; `entity` is None for global features."""
     if (None if entity is None else entity.name) != view.entity_name:
-        raise DefinitionError(f"view {view.name}: its entity is {view.entity_name!r}, not {entity and entity.name!r}")
+        raise DefinitionError(
+            f"view {view.name}: its entity is {view.entity_name!r}, not {entity and entity.name!r}", hint="give the entity it names"
+        )
     keys = {} if entity is None else entity.keys
     check_columns_apart(f"view {view.name}", keys=keys, times=(view.timestamp, view.created_timestamp), columns=view.schema)
     return Layout(

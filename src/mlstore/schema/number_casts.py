@@ -114,7 +114,8 @@ def _first(mask: pa.Array) -> int:
 
 def _cure_for_int(arrow: pa.DataType, dtype: DType) -> str:
     if pa.types.is_floating(arrow):
-        return f"pandas turns integers with missing values into floats: astype('Int64') keeps them; or round and cast, or declare {dtype_of(arrow)}"
+        pandas = "pandas turns integers with missing values into floats: astype('Int64') keeps them"
+        return f"{pandas}; or round and cast, or declare {dtype_of(arrow)}"
     return _cure_for_text(arrow, dtype)
 
 

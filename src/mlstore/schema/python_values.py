@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from mlstore.errors import InvalidDataError, SchemaMismatchError
 from mlstore.schema.dtypes import DType
-from mlstore.schema.instants import instant_ns
+from mlstore.schema.instants import check_zones_agree, has_zone, instant_ns
 from mlstore.schema.places import Place
 
 MISSING_NAMES = frozenset({"NAType", "NaTType"})
@@ -50,7 +50,7 @@ def array_of(values: Sequence[Any], place: Place, dtype: DType | None = None) ->
         values = [None if kind_of_type[type(value)] == _NULL else value for value in values]
     is_time = dtype is not None and (pa.types.is_timestamp(dtype.arrow) or pa.types.is_date(dtype.arrow))
     if len(kinds) > 1 and not any(kinds <= known for known in _TOGETHER) and not (is_time and kinds <= _TOGETHER_AS_TIME):
-        raise _mixed(values, kind_of_type, place)
+        raise _mixed(values, kind_of_type, place, dtype)
     if "datetime" in kinds or (is_time and len(kinds) > 1):
         return _times(values, set(kind_of_type) - {type(None)}, place)
     if kinds == {"dict"} and dtype is not None and pa.types.is_map(dtype.arrow):
@@ -94,6 +94,7 @@ def _converts(value: object, arrow: pa.DataType | None) -> bool:
 
 
 def _times(values: Sequence[Any], types: set[type], place: Place) -> pa.Array:
+    check_zones_agree([None if _is_no_time(value) else has_zone(value) for value in values], place)
     if types == {datetime}:
         return pa.array(values, pa.timestamp("us", "UTC"))
     instants: list[int | None] = []
@@ -111,10 +112,12 @@ def _is_no_time(value: object) -> bool:
     return value is None or (isinstance(value, np.datetime64) and bool(np.isnat(value)))
 
 
-def _mixed(values: Sequence[Any], kind_of_type: Mapping[type, str], place: Place) -> SchemaMismatchError:
+def _mixed(values: Sequence[Any], kind_of_type: Mapping[type, str], place: Place, dtype: DType | None) -> SchemaMismatchError:
     first: dict[str, int] = {}
     for row, value in enumerate(values):
         if value is not None:
             first.setdefault(kind_of_type[type(value)] or type(value).__name__, row)
     shown = ", ".join(f"{kind} in row {place.row_of(row)}" for kind, row in first.items())
-    return SchemaMismatchError(f"{place.name}: values of mixed types: {shown}", hint="make them one type; a missing value is None")
+    return SchemaMismatchError(
+        f"{place.name}: values of mixed types: {shown}", hint=f"make them all {dtype or 'one type'}; a missing value is None"
+    )

@@ -29,7 +29,7 @@ def to_record(definition: Definition) -> dict[str, Any]:
 
 def from_record(record: dict[str, Any]) -> Definition:
     """The definition that `to_record` took apart. A field that the record lacks has its default."""
-    fields = {name: _unpacked(name, value) for name, value in record.items() if name != "kind"}
+    fields: dict[str, Any] = {name: _unpacked(name, value) for name, value in record.items() if name != "kind"}
     cls = KINDS.get(record.get("kind", ""))
     if cls is None or fields.keys() - {field.name for field in dataclasses.fields(cls)}:
         raise FormatVersionError(

@@ -72,7 +72,7 @@ class Table:
     def __post_init__(self) -> None:
         check_name(self.name, "table")
         place = f"table {self.name}"
-        set_field(self, "schema", checked_columns(self.schema, place, of="column"))
+        set_field(self, "schema", checked_columns(self.schema, place, argument="schema", of="column"))
         set_field(self, "key", (self.key,) if isinstance(self.key, str) else tuple(self.key))
         self._check_key(place)
         if self.timestamp is not None:
@@ -92,7 +92,7 @@ class Table:
                 raise DefinitionError(f"{place}: key {name!r:.60} is no column of it", hint=f"the columns are {', '.join(self.schema)}")
             check_key_type(name, self.schema[name], place)
         if len(set(self.key)) < len(self.key):
-            raise DefinitionError(f"{place}: a key column is named twice: {', '.join(self.key)}")
+            raise DefinitionError(f"{place}: a key column is named twice: {', '.join(self.key)}", hint="name each column once")
 
     @property
     def retention_ns(self) -> int | None:

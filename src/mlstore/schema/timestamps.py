@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mlstore.errors import InvalidDataError, SchemaMismatchError
 from mlstore.schema.durations import format_duration, parse_duration
 from mlstore.schema.encodings import chunks_of
-from mlstore.schema.instants import TICK_NS, format_instant, instant_ns
+from mlstore.schema.instants import TICK_NS, check_zones_agree, format_instant, has_zone, instant_ns
 from mlstore.schema.places import Place
 
 NULL_TIME = -(2**63)
@@ -180,7 +180,8 @@ def _parsed_moments(chunks: list[pa.Array], place: Place) -> Moments:
     for position, instant in enumerate(instants):
         if not MIN_TIME <= instant // tick_ns <= MAX_TIME:
             shown = format_instant(instant, 1)
-            raise InvalidDataError(f"{place.at(position)}: {shown} does not fit beside times with digits below microseconds")
+            message = f"{place.at(position)}: {shown} does not fit beside times with digits below microseconds"
+            raise InvalidDataError(message, hint="cut those digits off")
     return Moments(np.array([instant // tick_ns for instant in instants], np.int64), tick_ns, nulls_of(chunks))
 
 
@@ -198,11 +199,13 @@ def _parsed_by_arrow(chunks: list[pa.Array]) -> list[pa.Array] | None:
 
 def _parsed_one_by_one(chunks: list[pa.Array], place: Place) -> list[int]:
     instants: list[int] = []
-    for text in (text for chunk in chunks for text in chunk.to_pylist()):
+    texts = [text for chunk in chunks for text in chunk.to_pylist()]
+    for text in texts:
         try:
             instants.append(0 if text is None else instant_ns(text))
         except InvalidDataError as cause:
             raise InvalidDataError(f"{place.at(len(instants))}: {cause.message}", hint=cause.hint) from cause
+    check_zones_agree([None if text is None else has_zone(text) for text in texts], place)
     return instants
 
 

@@ -91,7 +91,7 @@ class FeatureView:
         check_name(self.name, "view")
         place = f"view {self.name}"
         self._check_entity(place)
-        set_field(self, "schema", checked_columns(self.schema, place, of="feature"))
+        set_field(self, "schema", checked_columns(self.schema, place, argument="schema", of="feature"))
         check_name(self.timestamp, f"{place}: timestamp column")
         if self.created_timestamp is not None:
             check_name(self.created_timestamp, f"{place}: created column")
@@ -123,7 +123,8 @@ class FeatureView:
             hint = "the column says when a row became known; leave one of the two out"
             raise DefinitionError(f"{place}: both created_timestamp and available_after", hint=hint)
         if self.available_after_ns % TICK_NS[self.time_unit]:
-            raise DefinitionError(f"{place}: available_after={self.available_after!r} is no whole number of {self.time_unit}")
+            message = f"{place}: available_after={self.available_after!r} is no whole number of {self.time_unit}"
+            raise DefinitionError(message, hint='round it, or set time_unit="ns"')
 
     @property
     def entity_name(self) -> str | None:

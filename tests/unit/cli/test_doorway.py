@@ -26,7 +26,6 @@ Run = Callable[..., Result]
         (["read", "{store}", "weather", "--where", "temp >"], 2, "--where", "column op literal"),
         (["read", "{store}", "weather", "--start", "soon"], 2, "--start: 'soon' is no time", "ISO 8601"),
         (["read", "{store}", "weather", "--at", "v9"], 2, "v9", ""),
-        (["read", "{store}", "weather", "--json", "-o", "-"], 2, "both want standard output", "jsonl"),
         (["read", "{store}", "weather", "-o", "-"], 2, "cannot tell the format", "--format"),
         (["read", "{store}", "weather", "--format", "csv"], 2, "--format without -o", "-o"),
         (["read", "{store}"], 2, "missing argument 'NAME'", "--help"),
@@ -74,6 +73,14 @@ def test_with_json_an_error_is_one_object_on_standard_error(run: Run, flights: P
     assert result.stdout == ""
     assert json.loads(result.stderr)["error"]["kind"] == "unknown_name"
     assert set(json.loads(result.stderr)["error"]) == {"kind", "message", "hint"}
+
+
+def test_json_and_a_pipe_exclude_each_other(run: Run, flights: Path) -> None:
+    result = run("read", flights, "weather", "--json", "-o", "-")
+
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "both want standard output" in json.loads(result.stderr)["error"]["message"]
 
 
 def test_a_bad_option_with_json_is_an_object_too(run: Run) -> None:
@@ -159,4 +166,6 @@ def test_the_shell_completes_commands_and_names_of_the_store(flights: Path) -> N
     assert complete("mlstore snap") == {"snapshot"}
     assert complete(f"mlstore read {flights} we") == {"weather"}
     assert complete(f"mlstore online {flights} mo") == {"model"}
+    assert complete(f"mlstore online {flights} weather:t") == {"weather:temp"}
     assert complete(f"mlstore read {flights} weather --at v") == {"v1"}
+    assert complete("mlstore read nowhere.mls we") == set()

@@ -1,0 +1,75 @@
+"""Definitions as plain values: packed, unpacked, the same."""
+
+from __future__ import annotations
+
+import msgpack
+import pytest
+
+from mlstore.errors import CorruptionError, FormatVersionError
+from mlstore.schema import dtypes as t
+from mlstore.schema.entity import Entity
+from mlstore.schema.record import from_record, to_record
+from mlstore.schema.service import FeatureService
+from mlstore.schema.table import Table
+from mlstore.schema.view import FeatureView
+
+EVERY_FIELD = [
+    Entity("route", keys={"b": t.string, "a": t.int64}, description="d", owner="o", tags={"x": "y"}),
+    FeatureView(
+        "weather",
+        entity="airport",
+        schema={"z": t.struct({"a b": t.decimal(5, 2)}), "a": t.vector(3)},
+        timestamp="at",
+        created_timestamp="known",
+        ttl="6h",
+        retention="90d",
+        boundary="strict",
+        nulls="last_valid",
+        time_unit="ns",
+        description="d",
+        owner="o",
+        tags={"x": "y"},
+    ),
+    FeatureView("delays", entity=None, schema={"mean": t.float64}, available_after="1h"),
+    Table("rows", schema={"b": t.int64, "a": t.string}, key=["a", "b"], timestamp="at", created_timestamp="known", retention="1d"),
+    FeatureService("model", features=["weather:z", "delays"], owner="o"),
+]
+
+
+@pytest.mark.parametrize("definition", EVERY_FIELD, ids=lambda definition: definition.name)
+def test_a_record_gives_back_the_definition_in_its_order(definition):
+    packed = msgpack.packb(to_record(definition))
+
+    found = from_record(msgpack.unpackb(packed))
+
+    assert found == definition
+    for name in ("keys", "schema"):
+        assert list(getattr(found, name, ())) == list(getattr(definition, name, ()))
+
+
+def test_a_record_names_the_entity_of_a_view():
+    entity = Entity("airport", keys={"origin": t.string})
+    view = FeatureView("weather", entity=entity, schema={"temp": t.float64})
+
+    assert to_record(view)["entity"] == "airport"
+
+
+def test_a_field_that_an_older_record_lacks_has_its_default():
+    record = to_record(EVERY_FIELD[2])
+    del record["nulls"], record["tags"]
+
+    assert from_record(record) == EVERY_FIELD[2]
+
+
+@pytest.mark.parametrize("change", [{"kind": "window"}, {"colour": "red"}])
+def test_a_record_of_a_newer_program_is_refused(change):
+    with pytest.raises(FormatVersionError, match="upgrade"):
+        from_record(to_record(EVERY_FIELD[2]) | change)
+
+
+def test_a_record_that_lacks_what_it_needs_is_corrupt():
+    record = to_record(EVERY_FIELD[2])
+    del record["schema"]
+
+    with pytest.raises(CorruptionError):
+        from_record(record)

@@ -1,0 +1,535 @@
+"""Handles: what may be opened, what is refused untouched, and that one file is mapped once however it is named."""
+
+import gc
+import os
+import pickle
+import stat
+import threading
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from mlstore.errors import (
+    AlreadyExistsError,
+    ClosedError,
+    CorruptionError,
+    FormatVersionError,
+    NotAStoreError,
+    ReadOnlyError,
+    StoreBusyError,
+    StoreError,
+    UsageError,
+)
+from mlstore.format.header import HEADER_KEY, decode_header, encode_header
+from mlstore.storage import filesystem, registry
+from mlstore.storage.environment import Environment
+from mlstore.storage.keyspace import META, declare
+
+A = declare("tests.a")
+NFS_EVERYWHERE = "27 1 254:0 / / rw,relatime - nfs4 server:/ rw"
+
+
+def open_store(path: str | Path, **options) -> Environment:
+    return Environment.open(path, writer_version="test", **options)
+
+
+def put(environment: Environment, key: bytes, value: bytes) -> None:
+    with environment.writer() as writer:
+        writer.put(A, key, value)
+
+
+def get(environment: Environment, key: bytes) -> bytes | None:
+    with environment.reader() as reader:
+        return reader.get(A, key)
+
+
+def change_header(path: str, **changes) -> None:
+    with open_store(path) as environment, environment.writer() as writer:
+        record = decode_header(writer.get(META, HEADER_KEY))
+        writer.put(META, HEADER_KEY, encode_header(type(record)(**{name: getattr(record, name) for name in record.__slots__} | changes)))
+
+
+def test_a_new_file_is_a_store_with_header_and_keyspaces(path: str):
+    before = os.listdir(os.path.dirname(path))
+    with open_store(path) as environment:
+        file_id = environment.file_id
+        with environment.reader() as reader:
+            header = decode_header(reader.get(META, HEADER_KEY))
+
+    assert before == []
+    assert sorted(os.listdir(os.path.dirname(path))) == ["store.mls", "store.mls-lock"]
+    assert header.writer == "mlstore test"
+    assert header.file_id == file_id
+    assert len(bytes.fromhex(file_id)) == 16
+
+
+def test_what_was_written_is_there_after_closing(path: str):
+    with open_store(path) as environment:
+        put(environment, b"k", b"v")
+        file_id = environment.file_id
+
+    with open_store(path) as environment:
+        assert get(environment, b"k") == b"v"
+        assert environment.file_id == file_id
+
+
+def test_nobody_but_the_owner_may_write_a_new_file(path: str):
+    old = os.umask(0)
+    try:
+        open_store(path).close()
+    finally:
+        os.umask(old)
+
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o644
+
+
+def test_the_umask_narrows_the_rights_of_a_new_file(path: str):
+    old = os.umask(0o077)
+    try:
+        open_store(path).close()
+    finally:
+        os.umask(old)
+
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+
+def test_an_empty_file_becomes_a_store(path: str):
+    Path(path).touch()
+
+    with open_store(path) as environment:
+        put(environment, b"k", b"v")
+
+    with open_store(path, read_only=True) as environment:
+        assert get(environment, b"k") == b"v"
+
+
+@pytest.mark.parametrize("content", [b"hello", b"x" * 10_000, b"PAR1" + bytes(5000), b"\0"])
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_foreign_file_is_refused_and_left_as_it_was(path: str, content: bytes, read_only: bool):
+    Path(path).write_bytes(content)
+    os.utime(path, ns=(1, 1))
+
+    with pytest.raises(NotAStoreError, match=r"store\.mls: no mlstore file.*nothing was changed"):
+        open_store(path, read_only=read_only)
+
+    assert Path(path).read_bytes() == content
+    assert os.stat(path).st_mtime_ns == 1
+    assert os.listdir(os.path.dirname(path)) == ["store.mls"]
+
+
+@pytest.mark.parametrize("has_lock_file", [False, True])
+def test_an_lmdb_file_of_somebody_else_is_refused_and_left_as_it_was(path: str, has_lock_file: bool):
+    with lmdb.Environment(path, subdir=False, max_dbs=4) as foreign:
+        foreign.open_db(b"meta")
+        with foreign.begin(write=True) as transaction:
+            transaction.put(b"plain", b"value")
+    if not has_lock_file:
+        os.unlink(path + "-lock")
+    content = Path(path).read_bytes()
+
+    with pytest.raises(NotAStoreError, match="an LMDB file, but not of mlstore"):
+        open_store(path)
+
+    assert Path(path).read_bytes() == content
+    assert os.path.exists(path + "-lock") == has_lock_file
+
+
+def test_a_file_of_the_next_lmdb_format_is_refused(path: str):
+    lmdb.Environment(path, subdir=False, lib_version=1).close()
+
+    with pytest.raises(NotAStoreError, match="another LMDB format"):
+        open_store(path)
+
+
+def test_a_folder_is_refused(tmp_path: Path):
+    with pytest.raises(NotAStoreError, match="is a folder"):
+        open_store(tmp_path)
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path):
+    with pytest.raises(StoreError, match=r"the folder .*nowhere does not exist"):
+        open_store(tmp_path / "nowhere" / "store.mls")
+
+
+def test_a_missing_file_cannot_be_opened_for_reading_and_is_not_made(path: str):
+    with pytest.raises(StoreError, match=r"no such file.*without read_only=True"):
+        open_store(path, read_only=True)
+
+    assert not os.path.exists(path)
+
+
+def test_an_empty_file_cannot_be_opened_for_reading(path: str):
+    Path(path).touch()
+
+    with pytest.raises(NotAStoreError, match="the file is empty"):
+        open_store(path, read_only=True)
+
+    assert os.path.getsize(path) == 0
+
+
+def test_a_file_of_a_newer_format_is_refused(path: str):
+    change_header(path, min_reader_version=99, format_version=99, writer="mlstore 9.9")
+
+    for read_only in (False, True):
+        with pytest.raises(FormatVersionError, match=r"store\.mls: written by mlstore 9\.9.*pip install --upgrade"):
+            open_store(path, read_only=read_only)
+
+
+def test_a_file_that_only_newer_versions_write_is_read(path: str):
+    change_header(path, format_version=2)
+
+    with pytest.raises(FormatVersionError, match="read_only=True"):
+        open_store(path)
+
+    with open_store(path, read_only=True) as environment:
+        assert get(environment, b"k") is None
+
+
+def test_a_network_file_system_is_refused_for_writing_only(path: str, monkeypatch):
+    with open_store(path) as environment:
+        put(environment, b"k", b"v")
+    gc.collect()
+    monkeypatch.setattr(filesystem, "mount_table", lambda: NFS_EVERYWHERE)
+
+    for place in (path, path + ".new"):
+        with pytest.raises(StoreError, match=r"network file system \(nfs4\).*local disk"):
+            open_store(place)
+    assert not os.path.exists(path + ".new")
+
+    with open_store(path, read_only=True) as environment:
+        assert get(environment, b"k") == b"v"
+
+
+def test_an_unknown_durability_is_refused(path: str):
+    with pytest.raises(UsageError, match="durability='off'"):
+        open_store(path, durability="off")
+
+    assert not os.path.exists(path)
+
+
+def test_all_paths_to_a_file_lead_to_one_mapping(tmp_path: Path, path: str, monkeypatch):
+    first = open_store(path)
+    os.symlink(path, tmp_path / "symlink")
+    os.link(path, tmp_path / "hardlink")
+    monkeypatch.chdir(tmp_path)
+
+    others = [open_store(name) for name in ("store.mls", tmp_path / "symlink", tmp_path / "hardlink", f"../{tmp_path.name}/./store.mls")]
+    for number, handle in enumerate(others):
+        put(handle, b"%d" % number, b"v")
+
+    assert {handle._mapped for handle in others} == {first._mapped}
+    with first.reader() as reader:
+        assert reader.count(A) == 4
+    assert not os.path.exists(tmp_path / "symlink-lock")
+
+
+def test_a_file_opened_through_a_symlink_keeps_its_lock_file_beside_it(tmp_path: Path):
+    (tmp_path / "real").mkdir()
+    os.symlink(tmp_path / "real" / "store.mls", tmp_path / "link.mls")
+
+    open_store(tmp_path / "link.mls").close()
+
+    assert sorted(os.listdir(tmp_path / "real")) == ["store.mls", "store.mls-lock"]
+
+
+def test_a_file_of_two_names_is_refused_for_writing_when_nobody_has_it_open(tmp_path: Path, path: str):
+    open_store(path).close()
+    gc.collect()
+    os.link(path, tmp_path / "other.mls")
+
+    with pytest.raises(StoreError, match="several names"):
+        open_store(tmp_path / "other.mls")
+
+    assert get(open_store(path, read_only=True), b"k") is None
+
+
+def test_a_reading_and_a_writing_handle_of_one_file_live_together(path: str):
+    open_store(path).close()
+    reading = open_store(path, read_only=True)
+    writing = open_store(path)
+
+    put(writing, b"k", b"v")
+
+    assert get(reading, b"k") == b"v"
+    with pytest.raises(ReadOnlyError), reading.writer():
+        pass
+
+
+def test_closing_one_handle_leaves_the_others_alone(path: str):
+    first, second = open_store(path), open_store(path)
+
+    first.close()
+    first.close()
+    put(second, b"k", b"v")
+
+    assert first.is_closed
+    assert get(second, b"k") == b"v"
+
+
+def test_a_closed_handle_refuses_all_use(environment: Environment, tmp_path: Path):
+    environment.close()
+
+    uses = (
+        lambda: environment.reader().__enter__(),
+        lambda: environment.writer().__enter__(),
+        environment.info,
+        environment.verify_pages,
+        lambda: environment.copy_to(tmp_path / "copy.mls"),
+        lambda: environment.leases,
+        lambda: environment.size_bytes,
+        lambda: pickle.dumps(environment),
+    )
+    for use in uses:
+        with pytest.raises(ClosedError, match=r"store\.mls: the store is closed"):
+            use()
+
+
+def test_a_reader_at_work_outlives_the_closing_of_its_handle(path: str):
+    environment = open_store(path)
+    put(environment, b"k", b"v")
+
+    with environment.reader() as reader:
+        environment.close()
+        gc.collect()
+
+        assert reader.get(A, b"k") == b"v"
+
+
+def test_a_file_is_unmapped_when_the_last_handle_is_closed(path: str):
+    first, second = open_store(path), open_store(path, read_only=True)
+
+    first.close()
+    after_one = is_mapped(path)
+    second.close()
+
+    assert (after_one, is_mapped(path)) == (True, False)
+
+
+def is_mapped(path: str) -> bool:
+    return f"{path}\n" in Path("/proc/self/maps").read_text()
+
+
+def test_a_deleted_file_can_be_made_anew(path: str):
+    with open_store(path) as environment:
+        put(environment, b"k", b"v")
+    os.unlink(path)
+    os.unlink(path + "-lock")
+
+    with open_store(path) as environment:
+        assert get(environment, b"k") is None
+
+
+def test_a_file_that_the_process_opened_itself_is_refused(path: str):
+    open_store(path).close()
+    gc.collect()
+
+    with lmdb.Environment(path, subdir=False, max_dbs=4), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_TRIES", 1)
+        with pytest.raises(StoreBusyError, match="not through mlstore"):
+            open_store(path)
+
+
+def test_many_threads_that_open_one_file_get_one_mapping(path: str):
+    handles: list[Environment] = []
+    threads = [threading.Thread(target=lambda: handles.append(open_store(path))) for _ in range(8)]
+
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len({handle._mapped for handle in handles}) == 1
+    assert len(handles) == 8
+
+
+def test_opening_and_closing_from_many_threads_never_fails(path: str):
+    open_store(path).close()
+    failures: list[Exception] = []
+
+    def open_and_close() -> None:
+        try:
+            for _ in range(20):
+                with open_store(path) as environment:
+                    get(environment, b"k")
+        except Exception as error:  # noqa: BLE001
+            failures.append(error)
+
+    threads = [threading.Thread(target=open_and_close) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert failures == []
+
+
+def test_a_keyspace_declared_after_opening_can_be_written_and_read(environment: Environment, path: str):
+    with environment.reader() as reader:
+        late = declare("tests.declared_late")
+        assert reader.get(late, b"k") is None
+
+    with environment.writer() as writer:
+        writer.put(late, b"k", b"v")
+
+    with Environment.open(path, read_only=True, writer_version="test") as other, other.reader() as reader:
+        assert reader.get(late, b"k") == b"v"
+
+
+def test_a_pickled_handle_opens_the_same_file_with_the_same_rights(path: str):
+    environment = open_store(path, durability="normal")
+    put(environment, b"k", b"v")
+
+    copy = pickle.loads(pickle.dumps(environment))
+    reading = pickle.loads(pickle.dumps(open_store(path, read_only=True)))
+
+    assert (copy.path, copy.durability, copy.is_read_only) == (path, "normal", False)
+    assert reading.is_read_only
+    assert get(copy, b"k") == get(reading, b"k") == b"v"
+
+
+def test_a_pickled_handle_never_makes_a_file(path: str):
+    environment = open_store(path)
+    packed = pickle.dumps(environment)
+    environment.close()
+    gc.collect()
+    os.unlink(path)
+
+    with pytest.raises(StoreError, match="no such file"):
+        pickle.loads(packed)
+
+    assert not os.path.exists(path)
+
+
+def test_a_store_in_memory_is_private_and_gone_when_closed():
+    first, second = open_store(":memory:"), open_store(":memory:")
+    folder = os.path.dirname(first._place)
+    put(first, b"k", b"v")
+
+    seen = (get(first, b"k"), get(second, b"k"))
+    first.close()
+
+    assert seen == (b"v", None)
+    assert not os.path.exists(folder)
+    assert second.path == ":memory:"
+
+
+def test_a_store_in_memory_is_gone_with_its_last_reference():
+    environment = open_store(":memory:")
+    folder = os.path.dirname(environment._place)
+
+    del environment
+    gc.collect()
+
+    assert not os.path.exists(folder)
+
+
+def test_a_store_in_memory_does_not_pickle_and_is_not_for_reading_only():
+    with pytest.raises(UsageError, match="lives in this process only"):
+        pickle.dumps(open_store(":memory:"))
+    with pytest.raises(UsageError, match="read_only"):
+        open_store(":memory:", read_only=True)
+
+
+def test_a_copy_is_a_store_of_its_own_with_the_same_content(environment: Environment, tmp_path: Path):
+    put(environment, b"k", b"v" * 100_000)
+    target = tmp_path / "copy.mls"
+
+    environment.copy_to(target)
+    put(environment, b"k", b"later")
+
+    with open_store(target) as copy:
+        assert get(copy, b"k") == b"v" * 100_000
+        assert copy.file_id == environment.file_id
+        assert copy.verify_pages() == []
+    assert [name for name in os.listdir(tmp_path) if "partial" in name] == []
+
+
+def test_a_copy_is_compact(environment: Environment, tmp_path: Path):
+    put(environment, b"k", b"v" * 3_000_000)
+    with environment.writer() as writer:
+        writer.delete_range(A)
+
+    environment.copy_to(tmp_path / "copy.mls")
+
+    assert os.path.getsize(tmp_path / "copy.mls") < environment.size_bytes / 10
+
+
+def test_a_copy_never_replaces_a_file(environment: Environment, tmp_path: Path):
+    (tmp_path / "copy.mls").write_text("precious")
+
+    with pytest.raises(AlreadyExistsError, match=r"copy\.mls: is there already"):
+        environment.copy_to(tmp_path / "copy.mls")
+
+    assert (tmp_path / "copy.mls").read_text() == "precious"
+
+
+def test_a_copy_into_a_missing_folder_says_so(environment: Environment, tmp_path: Path):
+    with pytest.raises(StoreError, match="no such file"):
+        environment.copy_to(tmp_path / "nowhere" / "copy.mls")
+
+
+def test_info_counts_pages_and_readers(environment: Environment):
+    put(environment, b"k", b"v" * 1_000_000)
+    with environment.writer() as writer:
+        writer.delete_range(A)
+    before = environment.info()
+    with environment.reader() as reader:
+        pinned = reader.txn_id
+        during = environment.info()
+
+    assert before["map_bytes"] == registry.MAP_BYTES
+    assert before["page_count"] * before["page_bytes"] <= environment.size_bytes
+    assert 244 <= before["free_pages"] < before["page_count"]
+    assert before["oldest_reader_txn_id"] is None
+    assert during["oldest_reader_txn_id"] == pinned == before["last_txn_id"]
+    assert before["keyspaces"]["meta"] == 1
+
+
+def test_a_sound_file_verifies_and_a_damaged_one_does_not(path: str):
+    with open_store(path) as environment:
+        with environment.writer() as writer:
+            writer.put_many(A, ((b"%06d" % number, b"v" * 50) for number in range(2000)))
+        assert environment.verify_pages() == []
+        page_count = environment.info()["page_count"]
+    gc.collect()
+    with open(path, "r+b") as file:
+        file.seek(4096 * (page_count // 2))
+        file.write(b"\xee" * 2048)
+
+    with open_store(path) as environment:
+        assert environment.verify_pages() != []
+
+
+def test_reading_a_damaged_page_is_a_corruption_error(path: str):
+    with open_store(path) as environment, environment.writer() as writer:
+        writer.put_many(A, ((b"%06d" % number, b"v" * 50) for number in range(2000)))
+    gc.collect()
+    content = bytearray(Path(path).read_bytes())
+    for start in range(4096 * 20, 4096 * 25, 4096):
+        if content.count(b"v" * 50, start, start + 4096) > 20:
+            content[start : start + 4096] = b"\xee" * 4096
+    Path(path).write_bytes(content)
+
+    with open_store(path, read_only=True) as environment, environment.reader() as reader, pytest.raises(CorruptionError):
+        list(reader.scan(A))
+
+
+def test_both_durabilities_share_one_mapping_and_both_store(path: str):
+    normal = open_store(path, durability="normal")
+    full = open_store(path, durability="full")
+
+    put(normal, b"n", b"1")
+    put(full, b"f", b"2")
+
+    assert normal._mapped is full._mapped
+    assert (normal.durability, full.durability) == ("normal", "full")
+    assert get(normal, b"f") == b"2"
+
+
+def test_a_handle_names_its_path_and_state(path: str):
+    environment = open_store(path)
+
+    assert repr(environment) == f"<Environment {path} (full)>"
+    environment.close()
+    assert "closed" in repr(environment)
