@@ -171,6 +171,14 @@ def test_a_missing_docstring_is_seen(text, is_cython):
     assert len(violations) == 1
 
 
+def test_a_kernel_speaks_for_its_header():
+    kernel = module_from("mlstore._core.rows", '"""Rows."""\n', is_cython=True)
+    header = module_from("mlstore._core.rows", "cdef enum Kind:\n    A = 0\n", is_cython=True)
+
+    assert list(rules.without_docstring([header, kernel])) == []
+    assert len(list(rules.without_docstring([header]))) == 1
+
+
 @pytest.mark.parametrize("is_cython", [False, True])
 def test_a_bare_except_is_seen(is_cython):
     planted = plant("mlstore.store", "try:\n    x = 1\nexcept:\n    x = 2", is_cython=is_cython)

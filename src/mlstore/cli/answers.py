@@ -11,12 +11,13 @@ from typing import Any
 import pyarrow as pa
 
 import mlstore as ml
-from mlstore.cli.console import print_json, print_line, print_table, progress_bar
+from mlstore.cli.console import count_rows, print_json, print_line, print_table, progress_bar
 from mlstore.cli.formats import PIPE, Format
 from mlstore.cli.outgoing import write_rows
 from mlstore.cli.plain import plain_rows
 
 HEAD_ROWS = 20
+BATCH_ROWS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +26,13 @@ class Answer:
 
     schema: pa.Schema
     batches: Iterable[pa.RecordBatch]
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
     total: int | None = None
 
 
-def answer_of(table: pa.Table, *, batch_rows: int = 1 << 16, **facts: Any) -> Answer:
-    """The answer that is this table."""
-    return Answer(table.schema, table.to_batches(max_chunksize=batch_rows), facts, table.num_rows)
+def answer_of(table: pa.Table, **facts: str) -> Answer:
+    """The answer that is this table, and these facts about it."""
+    return Answer(table.schema, table.to_batches(max_chunksize=BATCH_ROWS), facts, table.num_rows)
 
 
 def limit_rows(answer: Answer, limit: int | None) -> Answer:
@@ -76,7 +77,7 @@ def _give_file(answer: Answer, output: str, *, chosen: Format | None, as_json: b
     if as_json:
         print_json({"output": output, "rows": rows, "columns": column_types(answer.schema), **answer.facts})
     elif output != PIPE:
-        print_line(f"{rows:,} rows in {output}", *(f", {name} {fact}" for name, fact in answer.facts.items()))
+        print_line(f"{count_rows(rows)} in {output}", *(f", {name} {fact}" for name, fact in answer.facts.items()))
 
 
 def _give_json(answer: Answer) -> None:
@@ -100,7 +101,7 @@ def _give_head(answer: Answer, head: int) -> None:
             rows += [list(row.values()) for row in plain_rows(batch.slice(0, wanted))]
         count += batch.num_rows
     facts = "".join(f", {name} {fact}" for name, fact in answer.facts.items())
-    shown = f"{count:,} rows" if len(rows) == count else f"first {len(rows):,} of {count:,} rows"
+    shown = count_rows(count) if len(rows) == count else f"first {len(rows):,} of {count_rows(count)}"
     numeric = [column.name for column in answer.schema if is_numeric(column.type)]
     print_table(answer.schema.names, rows, numeric=numeric, caption=shown + facts)
 

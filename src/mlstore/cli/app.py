@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -36,7 +37,7 @@ def shared(
     """Options before the command."""
 
 
-COMMANDS = {
+COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Begin": {"demo": demo.demo, "init": defining.init, "apply": defining.apply, "catalog": defining.catalog},
     "Data": {"write": writing.write, "online": asking.online, "training-set": asking.training_set, "read": asking.read},
     "Versions": {"snapshot": versions.snapshot, "log": versions.log},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 
 import pyarrow as pa
 
@@ -40,29 +41,35 @@ def key_types(store: ml.Store, features: Iterable[str]) -> Types:
 
 def view_key_types(store: ml.Store, view: ml.FeatureView) -> Types:
     """The key columns of one view; none for a global one."""
-    if view.entity_name is None:
-        return {}
-    entity = next(entry.definition for entry in reversed(store.catalog(kind="entity")) if entry.name == view.entity_name)
-    return _arrow_types(entity.keys)
+    for entry in store.catalog(kind="entity"):
+        if entry.name == view.entity_name and isinstance(entry.definition, ml.Entity):
+            return _arrow_types(entry.definition.keys)
+    return {}
 
 
 def find_relation(store: ml.Store, name: str) -> ml.FeatureView | ml.Table:
     """The definition of a view or table, `weather` (the newest) or `weather@2`."""
     bare, _, version = name.partition("@")
-    entries = [entry for entry in store.catalog() if entry.kind in ("view", "table") and entry.name == bare]
-    chosen = [entry for entry in entries if version in ("", str(entry.version))]
-    if not chosen:
-        known = sorted({entry.name for entry in store.catalog() if entry.kind in ("view", "table")})
-        raise ml.UnknownNameError(
-            f"no view or table {name!r}", hint=f"there is {', '.join(known)}" if known else "`mlstore apply` registers definitions"
-        )
-    return max(chosen, key=lambda entry: entry.version).definition
+    known = {}
+    for entry in store.catalog():
+        if isinstance(entry.definition, ml.FeatureView | ml.Table):
+            known[entry.name, str(entry.version)] = entry.definition
+    versions = [int(found) for other, found in known if other == bare and version in ("", found)]
+    if not versions:
+        close = get_close_matches(bare, [other for other, _ in known], n=1)
+        names = ", ".join(sorted({other for other, _ in known})[:10])
+        hint = f"did you mean {close[0]!r}?" if close else f"there is {names}" if names else "`mlstore apply` registers definitions"
+        raise ml.UnknownNameError(f"no view or table {name!r}", hint=hint)
+    return known[bare, str(max(versions))]
 
 
 def find_service(store: ml.Store, name: str) -> ml.FeatureService | None:
     """The newest feature service of that name."""
-    entries = [entry for entry in store.catalog(kind="service") if entry.name == name]
-    return max(entries, key=lambda entry: entry.version).definition if entries else None
+    newest = None
+    for entry in store.catalog(kind="service"):  # in order of version
+        if entry.name == name and isinstance(entry.definition, ml.FeatureService):
+            newest = entry.definition
+    return newest
 
 
 def _row_types(table: ml.Table) -> Types:

@@ -59,20 +59,31 @@ def print_fields(fields: Mapping[str, object]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, numeric: Sequence[str] = (), caption: str = "") -> None:
-    """A table; columns that do not fit the terminal are left out at the right and named below."""
+    """Data: one line a row; columns that do not fit the terminal are left out at the right and named below."""
     console = answers_console()
     cells = [[show(value) for value in row] for row in rows]
     shown = count_fitting(columns, cells, console.width)
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in columns[:shown]:
-        table.add_column(Text(name), justify="right" if name in numeric else "left", no_wrap=True, overflow="ellipsis")
-    for row in cells:
-        table.add_row(*(Text(cell) for cell in row[:shown]))
-    console.print(table)
+    console.print(_grid(columns[:shown], [row[:shown] for row in cells], numeric, wraps=False))
     if shown < len(columns):
         console.print(Text(f"more columns: {', '.join(columns[shown:])}", style="dim"))
     if caption:
         console.print(Text(caption, style="dim"), soft_wrap=True)
+
+
+def print_list(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[str] = ()) -> None:
+    """Words: every column is shown, long ones go on in the next line."""
+    answers_console().print(_grid(columns, rows, numeric, wraps=True))
+
+
+def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[str], *, wraps: bool) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in columns:
+        table.add_column(
+            Text(name), justify="right" if name in numeric else "left", no_wrap=not wraps, overflow="fold" if wraps else "ellipsis"
+        )
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
 
 
 def count_fitting(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> int:
@@ -93,6 +104,11 @@ def show(value: object) -> str:
         return f"{value:.6g}" if abs(value) < 1e15 else repr(value)
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else str(value)
     return text if len(text) <= CELL_WIDTH else f"{text[: CELL_WIDTH - 1]}…"
+
+
+def count_rows(count: int) -> str:
+    """1 -> '1 row', 1200 -> '1,200 rows'."""
+    return f"{count:,} row{'' if count == 1 else 's'}"
 
 
 def show_size(size_bytes: int) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 import mlstore as ml
-from mlstore.cli.console import print_json, print_line, print_table
+from mlstore.cli.console import print_json, print_line, print_list
 from mlstore.cli.loading import load_definitions
 from mlstore.cli.opening import open_store
 from mlstore.cli.options import AsJson, AtVersion, StorePath
@@ -78,7 +78,7 @@ def catalog(
         rows = [
             [e.kind, _label(e), _columns(e.definition), e.definition.owner, _tags(e.definition), e.definition.description] for e in entries
         ]
-        print_table(["kind", "name", "columns", "owner", "tags", "description"], rows)
+        print_list(["kind", "name", "columns", "owner", "tags", "description"], rows)
 
 
 def _entry_fields(entry: ml.CatalogEntry) -> dict[str, Any]:

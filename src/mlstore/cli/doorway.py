@@ -38,10 +38,18 @@ class Failure:
 class Doorway(TyperGroup):
     """The group of all commands, with one way out for errors."""
 
-    def main(self, args: Sequence[str] | None = None, standalone_mode: bool = True, **settings: Any) -> NoReturn:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> NoReturn:
         words = list(sys.argv[1:] if args is None else args)
         try:
-            code = super().main(args=words, standalone_mode=False, **settings)
+            code = super().main(words, prog_name, complete_var, False, windows_expand_args, **extra)  # noqa: FBT003  Typer's own order
         except (ml.MlstoreError, typer.TyperException, typer.Abort, OSError, MemoryError) as error:
             failure = describe_error(error)
             if not _is_help(error):

@@ -9,12 +9,14 @@ from typing import Annotated, Any
 import typer
 
 import mlstore as ml
-from mlstore.cli.console import notes_console, print_fields, print_json, print_line, print_table, progress_bar, show_size
+from mlstore.cli.console import notes_console, print_fields, print_json, print_line, print_list, progress_bar, show_size
 from mlstore.cli.opening import open_store
 from mlstore.cli.options import AsJson, AtVersion, StorePath, complete_tables
 from mlstore.cli.plain import plain_value
 
 TABLE_COLUMNS = ("name", "version", "kind", "rows", "segments", "size_bytes", "min_time", "max_time")
+# What people are shown otherwise, or not at all.
+FOR_PROGRAMS = ("tables", "environment", "read_only")
 NUMBERS = ("version", "rows", "segments", "size")
 
 
@@ -33,11 +35,11 @@ def info(store: StorePath, at: AtVersion = None, as_json: AsJson = False) -> Non
         print_json(plain_value(facts))
         return
     tables = facts["tables"]
-    print_fields({name: _show_fact(name, fact) for name, fact in facts.items() if name != "tables"})
+    print_fields({name: _show_fact(name, fact) for name, fact in facts.items() if name not in FOR_PROGRAMS})
     if tables:
         print_line()
         names = [name.replace("size_bytes", "size") for name in TABLE_COLUMNS]
-        print_table(names, [[_show_fact(name, table.get(name)) for name in TABLE_COLUMNS] for table in tables], numeric=NUMBERS)
+        print_list(names, [[str(_show_fact(name, table.get(name))) for name in TABLE_COLUMNS] for table in tables], numeric=NUMBERS)
 
 
 def verify(store: StorePath, as_json: AsJson = False) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import mlstore as ml
-from mlstore.cli.console import print_json, print_line, print_table
+from mlstore.cli.console import print_json, print_line, print_list
 from mlstore.cli.opening import open_store
 from mlstore.cli.options import AsJson, AtVersion, StorePath
 from mlstore.cli.plain import plain_value
@@ -45,7 +45,7 @@ def log(
         print_line("no commits yet")
     else:
         rows = [[c.id[:12], f"{c.time:%Y-%m-%d %H:%M:%S}Z", ", ".join(names[c.id]), _changes(c), c.author, c.message] for c in commits]
-        print_table(["commit", "time", "snapshot", "changes", "author", "message"], rows)
+        print_list(["commit", "time", "snapshot", "changes", "author", "message"], rows)
 
 
 def commit_fields(commit: ml.Commit) -> dict[str, object]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mlstore.cli.columns import table_types
-from mlstore.cli.console import print_json, print_line, progress_bar
+from mlstore.cli.console import count_rows, print_json, print_line, progress_bar
 from mlstore.cli.incoming import open_rows
 from mlstore.cli.opening import open_store
 from mlstore.cli.options import AsJson, InputFormat, NullTexts, StorePath, TableName
@@ -45,4 +45,4 @@ def write(
     if as_json:
         print_json({"name": name, "mode": mode.value, "rows": rows, "commit": commit.id, "seq": commit.seq})
     else:
-        print_line(f"{rows:,} rows into {name}, commit {commit.id[:12]}")
+        print_line(f"{count_rows(rows)} into {name}, commit {commit.id[:12]}")

@@ -172,6 +172,7 @@ def _load(
     with Stage(session) as stage:
         for table in tables:
             done += _stage_table(stage, relation, table, mode, Teller(progress, done, total))
+        stage.settle()
         with session.writing() as context:
             change = _publish(context, relation, stage.publish(context.writer), mode)
             commit = context.commit(change, author=author, message=message)

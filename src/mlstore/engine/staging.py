@@ -1,11 +1,13 @@
 """Staging: segments of a bulk load written ahead in transactions of bounded size, seen by nobody until published.
 
 The owner holds a lease on each staged segment. Whatever is staged and not leased belongs to a load that died: it is swept.
-A load that fits one transaction is staged in memory only, and written by the transaction that publishes it.
+A load that fits one transaction is staged in memory only, and written by the transaction that publishes it. A larger one is written
+by a thread of its own, so that the disk works while the next columns are sorted.
 """
 
 import struct
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from types import TracebackType
 
@@ -21,6 +23,8 @@ from mlstore.storage.transaction import Writer
 
 STAGED = declare("staged")
 
+Extent = tuple[int, int, Bytes]  # segment (its own number), extent, value
+
 _SEGMENT = struct.Struct(">Q")
 
 
@@ -29,12 +33,14 @@ class Stage:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._waiting: list[tuple[int, int, Bytes]] = []
+        self._waiting: list[Extent] = []
         self._waiting_bytes = 0
         self._numbers: dict[int, int] = {}  # own number -> number in the file
         self._leases: list[Lease | None] = []
         self._runs: list[list[SegmentEntry]] = []
         self._is_published = False
+        self._scribe: ThreadPoolExecutor | None = None
+        self._writing: Future[None] | None = None
         self.next_segment = 0
         self.now_us = session.clock_us()
 
@@ -47,6 +53,8 @@ class Stage:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._scribe is not None:
+            self._scribe.shutdown(wait=True)
         if not self._is_published and self._numbers:
             with self._session.writing() as context:
                 _give_up(context.writer, self._numbers.values())
@@ -56,10 +64,10 @@ class Stage:
         self._waiting.append((segment, extent, value))
         self._waiting_bytes += value.size
         if self._waiting_bytes >= limits.STAGE_BYTES:
-            with self._session.writing() as context:
-                for number in self._flush(context.writer):
-                    context.writer.put(STAGED, _SEGMENT.pack(number), b"")
-                    self._leases.append(self._session.environment.leases.acquire(number))
+            self.settle()
+            self._scribe = self._scribe or ThreadPoolExecutor(1, "mlstore-stage")
+            self._writing = self._scribe.submit(self._write_ahead, self._waiting)
+            self._waiting, self._waiting_bytes = [], 0
 
     def add_run(self, entries: list[SegmentEntry]) -> None:
         self._runs.append(entries)
@@ -67,7 +75,7 @@ class Stage:
 
     def publish(self, writer: Writer) -> list[list[SegmentEntry]]:
         """Write what still waits, and hand all over to this transaction: the entries with their numbers in the file."""
-        self._flush(writer)
+        self._place(writer, self._waiting)
         for number in self._numbers.values():
             writer.delete(STAGED, _SEGMENT.pack(number))
         writer.on_commit(self._mark_published)
@@ -80,14 +88,26 @@ class Stage:
     def _mark_published(self) -> None:
         self._is_published = True
 
-    def _flush(self, writer: Writer) -> list[int]:
-        """Write the waiting extents; the numbers newly given to segments."""
-        new = sorted({segment for segment, _, _ in self._waiting} - self._numbers.keys())
+    def settle(self) -> None:
+        """Wait until all that was written ahead has reached the disk: before the transaction that publishes it."""
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+
+    def _write_ahead(self, extents: list[Extent]) -> None:
+        """In the thread of its own: one transaction of staged extents."""
+        with self._session.writing() as context:
+            for number in self._place(context.writer, extents):
+                context.writer.put(STAGED, _SEGMENT.pack(number), b"")
+                self._leases.append(self._session.environment.leases.acquire(number))
+
+    def _place(self, writer: Writer, extents: list[Extent]) -> list[int]:
+        """Put extents under their segments' numbers in the file; the numbers newly given."""
+        new = sorted({segment for segment, _, _ in extents} - self._numbers.keys())
         first = take_numbers(writer, "segment", len(new)) if new else 0
         self._numbers.update(zip(new, range(first, first + len(new)), strict=True))
-        for segment, extent, value in self._waiting:
+        for segment, extent, value in extents:
             put_extent(writer, self._numbers[segment], extent, value)
-        self._waiting, self._waiting_bytes = [], 0
         return list(range(first, first + len(new)))
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from mlstore._core.zones import has_nan
 from mlstore.errors import CorruptionError
 from mlstore.schema.dtypes import DType
 
@@ -75,10 +76,10 @@ def value_range(array: pa.Array, dtype: DType) -> tuple[object, object] | None:
 
 
 def _may_hold_nan(array: pa.Array) -> bool:
-    """NaN lies outside of every range. The sum of squares is NaN exactly if a value (or the filler of a null) is."""
-    values = np.frombuffer(array.buffers()[1], array.type.to_pandas_dtype())[array.offset : array.offset + len(array)]
-    with np.errstate(all="ignore"):
-        return bool(np.isnan(np.dot(values, values)))
+    """NaN lies outside of every range, and what lies under a null may be NaN too."""
+    if not len(array):
+        return False
+    return has_nan(np.frombuffer(array.buffers()[1], array.type.to_pandas_dtype())[array.offset : array.offset + len(array)])
 
 
 def _flatten(array: pa.Array, buffers: list[Bytes | None]) -> None:

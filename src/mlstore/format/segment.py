@@ -113,11 +113,13 @@ class ExtentWriter:
         self._head_size += data.size + fill
 
     def _emit(self, extent: int, parts: list[Bytes], size: int) -> None:
-        value = np.zeros(extent_bytes(size), np.uint8)
+        value = np.empty(extent_bytes(size), np.uint8)
+        value[:PAD] = 0
         cursor = PAD
         for part in parts:
             value[cursor : cursor + part.size] = part
             cursor += part.size
+        value[cursor:] = 0
         self.size_bytes += value.size + VALUE_OFFSET
         self._sink(extent, value)
 

@@ -42,8 +42,6 @@ def to_table(data: object, *, what: str, layout: Layout | None = None) -> pa.Tab
         return _table_of_rows(data, what, layout)
     if _comes_from(data, "pandas") and hasattr(data, "iloc") and hasattr(data, "columns"):
         return _table_of_pandas(data, what, _declared(layout))
-    if hasattr(data, "__arrow_c_array__") and not hasattr(data, "__arrow_c_stream__"):
-        return pa.Table.from_batches([pa.record_batch(data)])
     return _reader(data, what).read_all()
 
 
@@ -69,11 +67,14 @@ def _reader(data: Any, what: str) -> pa.RecordBatchReader:
         return data.to_reader()
     if hasattr(data, "scanner"):  # a dataset
         return data.scanner().to_reader()
-    if hasattr(data, "__arrow_c_stream__"):
-        try:
+    try:
+        if hasattr(data, "__arrow_c_stream__"):
             return pa.RecordBatchReader.from_stream(data)
-        except (pa.ArrowInvalid, TypeError) as cause:  # a single column
-            raise _not_rows(data, what) from cause
+        if hasattr(data, "__arrow_c_array__"):
+            batch = pa.record_batch(data)
+            return pa.RecordBatchReader.from_batches(batch.schema, [batch])
+    except (pa.ArrowInvalid, TypeError) as cause:  # it holds a single column
+        raise _not_rows(data, what) from cause
     raise _not_rows(data, what)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -60,13 +61,14 @@ def array_of(values: Sequence[Any], place: Place, dtype: DType | None = None) ->
     return _converted(values, place, None)
 
 
-def is_scalar(value: object) -> bool:
+def is_scalar(value: Any) -> bool:
     """Whether a value stands for itself, rather than for a column of values."""
     if isinstance(value, np.ndarray):
         return value.ndim == 0
     return _kind_of(type(value)) not in ("list", "")
 
 
+@lru_cache(maxsize=256)
 def _kind_of(found: type) -> str:
     if found is type(None) or found.__name__ in MISSING_NAMES:
         return _NULL

@@ -107,17 +107,21 @@ class Moments:
                 return (self.ticks if factor == 1 else self.ticks * factor), None
             misfits = (self.ticks > limit) | (self.ticks < -limit)
             return np.where(misfits, 0, self.ticks) * factor, misfits
-        ticks, lost = np.divmod(self.ticks, unit_ns // self.tick_ns)
-        return ticks, (lost != 0 if lost.any() else None)
+        factor = unit_ns // self.tick_ns
+        ticks = self.ticks // factor
+        lost = ticks * factor != self.ticks
+        return ticks, (lost if lost.any() else None)
 
     def misfit(self, position: int, unit: str, place: Place) -> InvalidDataError:
         """The error for an instant that `unit` cannot hold exactly."""
-        shown = format_instant(int(self.ticks[position]), self.tick_ns)
-        if self.tick_ns < TICK_NS[unit]:
+        instant = int(self.ticks[position]) * self.tick_ns
+        shown = f"{place.at(position)}: {format_instant(instant, 1)}"
+        if instant % TICK_NS[unit]:
             cure = "cut the times to whole days" if unit == "D" else 'time_unit="ns" or timestamp("ns") keeps them, or cut the digits off'
-            return InvalidDataError(f"{place.at(position)}: {shown} has digits below {_SHOWN[unit]}, which would be lost", hint=cure)
+            return InvalidDataError(f"{shown} has digits below {_SHOWN[unit]}, which would be lost", hint=cure)
         cure = 'time_unit="us" or timestamp("us") reaches further' if unit == "ns" else "mend the value, or drop the row"
-        return InvalidDataError(f"{place.at(position)}: {shown} is beyond what 64 bits of {_SHOWN[unit]} can hold", hint=cure)
+        bits = 32 if unit == "D" else 64
+        return InvalidDataError(f"{shown} is beyond what {bits} bits of {_SHOWN[unit]} can hold", hint=cure)
 
 
 _SHOWN = {"D": "days", "s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}

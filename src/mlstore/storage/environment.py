@@ -236,7 +236,8 @@ def _figures(mapped: MappedFile, shown: str) -> dict[str, Any]:
         last_txn_id = transaction.id()
     page_count = environment["last_pgno"] + 1
     used = sum(tree["branch_pages"] + tree["leaf_pages"] + tree["overflow_pages"] for tree in trees)
-    readers = [line.split() for line in mapped.env.readers().splitlines()[1:]]
+    # One line a slot: process, thread, commit seen; "-" for a slot at rest.
+    seen = [int(line.split()[2]) for line in mapped.env.readers().splitlines()[1:] if line.split()[2].isdigit()]
     return {
         "map_bytes": environment["map_size"],
         "last_txn_id": last_txn_id,
@@ -244,8 +245,8 @@ def _figures(mapped: MappedFile, shown: str) -> dict[str, Any]:
         "page_count": page_count,
         # Two pages are the meta pages; those of the free list itself count as free.
         "free_pages": max(0, page_count - 2 - used),
-        "readers": len(readers),
-        "oldest_reader_txn_id": min((int(reader[2]) for reader in readers if reader[2].isdigit()), default=None),
+        "readers": len(seen),
+        "oldest_reader_txn_id": min(seen, default=None),
         "max_readers": environment["max_readers"],
         "keyspaces": {name: tree["entries"] for name, tree in zip(handles, trees[1:], strict=True)},
     }

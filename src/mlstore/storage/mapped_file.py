@@ -170,7 +170,15 @@ class MappedFile:
         self.handles, self._complete_for = {}, -1
         self.env = self._open_env(is_writable)
         self._is_map_writable = is_writable
-        self.env.reader_check()
+        try:
+            self.env.reader_check()
+            return self._recognize(shown)
+        except BaseException:
+            # At once: an error that somebody keeps would keep the map, too.
+            self.env.close()
+            raise
+
+    def _recognize(self, shown: str) -> Header | None:
         # Whose file it is comes first: the names in a foreign one are no keyspaces.
         with self.begin_read() as transaction:
             is_blank = transaction.stat()["entries"] == 0
@@ -179,8 +187,9 @@ class MappedFile:
         with self.begin_read() as transaction:
             data = transaction.get(HEADER_KEY, db=self.handles[META.name]) if has_meta else None
             names = [name.decode() for name in transaction.cursor().iternext(values=False)] if data is not None else []
+        header = recognize(data, is_blank=is_blank, shown=shown)
         self._open(names)
-        return recognize(data, is_blank=is_blank, shown=shown)
+        return header
 
     def _open(self, names: Iterable[str]) -> None:
         # Handles last only if the transaction commits, and the lmdb package commits reading ones only on a map for reading.

@@ -1,6 +1,7 @@
 """What a file is, found out without changing it: a new one, one of mlstore, or somebody else's, which is refused."""
 
 import os
+import sys
 from typing import Final
 
 import lmdb
@@ -11,9 +12,10 @@ from mlstore.storage.keyspace import META
 
 FILE_MODE: Final = 0o644
 
-_MAGIC: Final = tuple((0xBEEFC0DE).to_bytes(4, order) for order in ("little", "big"))
-_VERSION: Final = tuple((1).to_bytes(4, order) for order in ("little", "big"))
-_MAGIC_OFFSET: Final = 16
+_MAGIC: Final = (0xBEEFC0DE).to_bytes(4, sys.byteorder)
+_FORMAT: Final = (1).to_bytes(4, sys.byteorder)
+# The magic number follows the header of the first page, whose size differs between the formats of LMDB.
+_HEAD_BYTES: Final = 64
 _UNTOUCHED: Final = "check the path; nothing was changed"
 
 
@@ -29,13 +31,13 @@ def create_file(path: str) -> None:
 def require_lmdb_file(path: str, *, shown: str) -> None:
     """Refuse a file that LMDB has not written, by its first bytes. An empty file is a new one."""
     with open(path, "rb") as file:
-        head = file.read(_MAGIC_OFFSET + 8)
+        head = file.read(_HEAD_BYTES)
     if not head:
         return
-    magic, version = head[_MAGIC_OFFSET : _MAGIC_OFFSET + 4], head[_MAGIC_OFFSET + 4 :]
-    if magic not in _MAGIC:
+    place = head.find(_MAGIC)
+    if place < 0:
         raise NotAStoreError(f"{shown}: no mlstore file, but something else", hint=_UNTOUCHED)
-    if version not in _VERSION:
+    if head[place + 4 : place + 8] != _FORMAT:
         raise NotAStoreError(f"{shown}: a file of another LMDB format, not of mlstore", hint=_UNTOUCHED)
 
 

@@ -94,8 +94,13 @@ def _open(path: str, new_header: Header | None, shown: str, *, is_meta_synced: b
 
     mapped = MappedFile(path, open_env, shown=shown, obstacle=write_obstacle(path), is_meta_synced=is_meta_synced)
     if mapped.header is None and new_header is not None and mapped.obstacle is None:
-        mapped.create_header(new_header, shown)
+        try:
+            mapped.create_header(new_header, shown)
+        except BaseException:
+            mapped.env.close()
+            raise
     if mapped.header is None:
+        mapped.env.close()
         raise NotAStoreError(f"{shown}: holds no store yet", hint=_MAKE_ONE)
     return mapped
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.testing import Result
+from typer.testing import CliRunner, Result
 
 import mlstore as ml
+from mlstore.cli import app
 from mlstore.cli.doorway import describe_error
 
 Run = Callable[..., Result]
@@ -111,10 +111,8 @@ def test_every_error_has_an_exit_code() -> None:
     assert describe_error(MemoryError()).exit_code == 1
 
 
-def shell(*words: object, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mlstore", *map(str, words)], capture_output=True, text=True, check=False, timeout=120, **options
-    )  # type: ignore[call-overload,no-any-return]
+def shell(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "mlstore", *map(str, words)], capture_output=True, text=True, check=False, timeout=120)
 
 
 def test_the_process_leaves_with_the_exit_code(tmp_path: Path) -> None:
@@ -129,8 +127,11 @@ def test_the_version_is_printed() -> None:
     assert shell("--version").stdout.strip() == f"mlstore {ml.__version__}"
 
 
-def test_a_reader_that_had_enough_is_no_error(flights: Path) -> None:
-    command = f"{sys.executable} -m mlstore read {flights} weather -o - --format jsonl | true; echo ${{PIPESTATUS[0]}}"
+@pytest.mark.parametrize("form", ["--json", "-o - --format jsonl", "-o - --format csv", "-o - --format arrow"])
+def test_a_reader_that_had_enough_is_no_error(run: Run, flights: Path, form: str) -> None:
+    rows = "".join(f'{{"id": {row}, "at": "2013-01-01T00:00:00Z", "late": false}}\n' for row in range(20_000))  # more than a pipe holds
+    assert run("write", flights, "flights", "-", stdin=rows).exit_code == 0
+    command = f"{sys.executable} -m mlstore read {flights} flights {form} | head -c 9 > /dev/null; echo ${{PIPESTATUS[0]}}"
 
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, timeout=120)
 
@@ -159,9 +160,9 @@ def test_the_library_does_not_import_the_command_line() -> None:
 
 
 def test_the_shell_completes_commands_and_names_of_the_store(flights: Path) -> None:
-    def complete(words: str) -> set[str]:
-        variables = {**os.environ, "_MLSTORE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
-        return set(shell(env=variables).stdout.split())
+    def complete(line: str) -> set[str]:
+        variables = {"_MLSTORE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+        return set(CliRunner().invoke(app, [], env=variables, prog_name="mlstore").stdout.split())
 
     assert complete("mlstore snap") == {"snapshot"}
     assert complete(f"mlstore read {flights} we") == {"weather"}

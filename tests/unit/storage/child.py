@@ -15,7 +15,7 @@ def in_forked_child(function: Callable[[], Any]) -> Any:
         os.close(reading)
         try:
             answer: tuple[bool, Any] = (True, function())
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - it is raised again in the parent
             answer = (False, traceback.format_exc())
         os.write(writing, pickle.dumps(answer))
         os._exit(0)

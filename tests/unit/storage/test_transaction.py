@@ -3,6 +3,7 @@
 import ctypes
 import threading
 
+import lmdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -54,11 +55,15 @@ def writer_txn_id(environment: Environment) -> int:
 
 
 def test_an_exception_leaves_no_trace(filled: Environment):
-    with pytest.raises(KeyError), filled.writer() as writer:
-        writer.put(A, b"new", b"x")
-        writer.delete(A, ITEMS[0][0])
-        writer.delete_range(B)
-        raise KeyError
+    def fail_midway() -> None:
+        with filled.writer() as writer:
+            writer.put(A, b"new", b"x")
+            writer.delete(A, ITEMS[0][0])
+            writer.delete_range(B)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_midway()
 
     with filled.reader() as reader:
         assert list(reader.scan(A)) == ITEMS
@@ -323,16 +328,20 @@ def test_callbacks_run_after_the_commit_or_after_the_undoing(environment: Enviro
         with environment.reader() as reader:
             calls.append(reader.get(A, b"k"))
 
+    def fail_midway() -> None:
+        with environment.writer() as writer:
+            writer.put(A, b"k", b"w")
+            writer.on_commit(lambda: calls.append("never"))
+            writer.on_abort(look)
+            raise KeyError
+
     with environment.writer() as writer:
         writer.put(A, b"k", b"v")
         writer.on_commit(look)
         writer.on_commit(lambda: calls.append("second"))
         writer.on_abort(lambda: calls.append("never"))
-    with pytest.raises(KeyError), environment.writer() as writer:
-        writer.put(A, b"k", b"w")
-        writer.on_commit(lambda: calls.append("never"))
-        writer.on_abort(look)
-        raise KeyError
+    with pytest.raises(KeyError):
+        fail_midway()
 
     assert calls == [b"v", "second", b"v"]
 
@@ -343,10 +352,14 @@ def test_a_callback_that_fails_keeps_neither_the_others_nor_the_next_writer_from
     def fail() -> None:
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError), environment.writer() as writer:
-        writer.put(A, b"k", b"v")
-        writer.on_commit(fail)
-        writer.on_commit(lambda: calls.append("second"))
+    def write() -> None:
+        with environment.writer() as writer:
+            writer.put(A, b"k", b"v")
+            writer.on_commit(fail)
+            writer.on_commit(lambda: calls.append("second"))
+
+    with pytest.raises(ZeroDivisionError):
+        write()
     with environment.writer() as writer:
         value = writer.get(A, b"k")
 
@@ -361,11 +374,13 @@ def test_a_read_only_handle_does_not_write(environment: Environment, path: str):
 
 
 def test_a_writer_whose_write_failed_does_not_commit_the_rest(environment: Environment):
-    import lmdb
+    def write() -> None:
+        with environment.writer() as writer:
+            writer.put(A, b"first", b"1")
+            writer._spoiled(lmdb.MapFullError("mdb_put"), "put")
 
-    with pytest.raises(StoreError, match=r"nothing was stored.*map is full"), environment.writer() as writer:
-        writer.put(A, b"first", b"1")
-        writer._spoiled(lmdb.MapFullError("mdb_put"), "put")
+    with pytest.raises(StoreError, match=r"nothing was stored.*map is full"):
+        write()
 
     with environment.reader() as reader:
         assert reader.get(A, b"first") is None

@@ -1,0 +1,107 @@
+"""What a store must be after a power cut, whatever the disk made of its last writes: whole, and true to what it had promised."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlstore as ml
+from tests.support.crash_images import Cut, Event, image, promised
+from tests.support.processes import Child, Parent
+
+Contents = dict[str, list[dict[str, object]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The life of a store that no cut ended: its commits, oldest first, what it held at each, and its snapshots."""
+
+    commits: tuple[str, ...]
+    contents: dict[str, Contents]
+    snapshots: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Promises:
+    """What the program was told before the cut."""
+
+    is_open: bool
+    commits: tuple[str, ...]
+    snapshots: tuple[str, ...]
+
+
+def learn_truth(path: Path) -> Truth:
+    with ml.open(path) as store:
+        commits = [commit.id for commit in reversed(store.history())]
+        return Truth(tuple(commits), {commit: contents(store.at(commit)) for commit in commits}, store.info()["snapshots"])
+
+
+def contents(store: ml.Store) -> Contents:
+    """All rows of all views and tables, in an order that does not depend on where they lie."""
+    tables = [entry.label for entry in store.catalog() if entry.kind in ("view", "table")]
+    return {table: sorted(store.read(table).to_pylist(), key=repr) for table in tables}
+
+
+def parse_promises(marks: Iterable[str]) -> Promises:
+    parsed = [json.loads(mark) for mark in marks]
+    commits = tuple(mark["commit"] for mark in parsed if "commit" in mark)
+    snapshots = tuple(mark["snapshot"] for mark in parsed if "snapshot" in mark)
+    return Promises(any("opened" in mark for mark in parsed), commits, snapshots)
+
+
+def check_cuts(events: Sequence[Event], cuts: Iterable[Cut], truth: Truth, folder: Path, *, may_forget: bool) -> list[str]:
+    """What is wrong after each cut; nothing if the store holds what it says. `may_forget`: the last commits, but nothing else."""
+    problems = []
+    for number, cut in enumerate(cuts):
+        path = folder / f"{number}.mls"
+        path.write_bytes(image(events, cut))
+        promises = parse_promises(promised(events, cut))
+        # In a process of its own: looking at a file that ends too early can be the end of it.
+        with Child(find_problems, path, Promises(False, (), ()) if may_forget else promises, truth) as child:
+            try:
+                found = child.result()
+            except AssertionError as error:
+                found = [str(error)]
+        problems += [f"{cut}: {problem}" for problem in found]
+        path.unlink()
+        Path(f"{path}-lock").unlink(missing_ok=True)
+    return problems
+
+
+def find_problems(parent: Parent, path: Path, promises: Promises, truth: Truth) -> list[str]:
+    """Judge one image: runs in a child."""
+    try:
+        with ml.open(path, durability="normal") as store:
+            store.verify()
+            problems = [*compare(store, promises, truth)]
+            write_on(store)
+            store.verify()
+            return problems
+    except (ml.MlstoreError, AssertionError) as error:
+        return [f"{type(error).__name__}: {error}"]
+
+
+def compare(store: ml.Store, promises: Promises, truth: Truth) -> Iterable[str]:
+    """The history is a part of the true one from its beginning, nothing promised is missing, and the rows are those of the last commit."""
+    history = tuple(commit.id for commit in reversed(store.history()))
+    if history != truth.commits[: len(history)]:
+        yield f"the history {history} never was"
+    elif history and contents(store) != truth.contents[history[-1]]:
+        yield f"the rows are not those of commit {history[-1]}"
+    snapshots = store.info()["snapshots"]
+    yield from (f"commit {commit} was promised and is gone" for commit in promises.commits if commit not in history)
+    yield from (f"snapshot {name} was promised and is gone" for name in promises.snapshots if name not in snapshots)
+    yield from (f"snapshot {name} never was" for name, commit in snapshots.items() if truth.snapshots.get(name) != commit)
+
+
+def write_on(store: ml.Store) -> None:
+    """The store is of use still: small and large writes."""
+    entity = ml.Entity("survivor", keys={"survivor_id": ml.int64})
+    view = ml.FeatureView("after", entity=entity, schema={"value": ml.int64})
+    store.apply(entity, view)
+    for rows in (1, 1000):
+        column = list(range(rows))
+        store.write("after", {"survivor_id": column, "event_timestamp": ["2030-01-01"] * rows, "value": column})
+    assert store.online_features(["after"], {"survivor_id": 999})["value"] == 999
