@@ -40,10 +40,11 @@ bench: build  ## one benchmark: WORKLOAD=storage ROWS=1000000 REPEAT=3 ENGINES="
 debug: $(SANITIZE)/.built  ## unit and property tests on kernels with bounds checks, line tracing and sanitizers
 	LD_PRELOAD="$(ASAN) $(STDCXX)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	PYTHONMALLOC=malloc PYTHONPATH=$(SANITIZE)/lib \
-	$(BIN)/python -m pytest -q --timeout 1200 tests/unit tests/property
+	$(BIN)/python -m pytest -q --timeout 1200 -m "not slow and not soak" tests/unit tests/property
 
-soak: build  ## the tests that run for minutes on purpose
-	$(BIN)/python -m pytest -q -m soak --timeout 3600
+soak: build  ## the tests that run for minutes on purpose, and the property tests with thousands of examples
+	$(BIN)/python -m pytest -q --timeout 3600 --hypothesis-profile=thorough tests/property
+	$(BIN)/python -m pytest -q --timeout 3600 -m soak || [ $$? -eq 5 ]  # 5: no test is marked soak
 
 docs: build  ## check every link and run every block of the documentation
 	$(BIN)/python -m pytest -q tests/architecture/test_guide.py tests/architecture/test_links.py

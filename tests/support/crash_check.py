@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import mlstore as ml
@@ -27,7 +30,6 @@ class Truth:
 class Promises:
     """What the program was told before the cut."""
 
-    is_open: bool
     commits: tuple[str, ...]
     snapshots: tuple[str, ...]
 
@@ -48,26 +50,28 @@ def parse_promises(marks: Iterable[str]) -> Promises:
     parsed = [json.loads(mark) for mark in marks]
     commits = tuple(mark["commit"] for mark in parsed if "commit" in mark)
     snapshots = tuple(mark["snapshot"] for mark in parsed if "snapshot" in mark)
-    return Promises(any("opened" in mark for mark in parsed), commits, snapshots)
+    return Promises(commits, snapshots)
 
 
 def check_cuts(events: Sequence[Event], cuts: Iterable[Cut], truth: Truth, folder: Path, *, may_forget: bool) -> list[str]:
     """What is wrong after each cut; nothing if the store holds what it says. `may_forget`: the last commits, but nothing else."""
-    problems = []
-    for number, cut in enumerate(cuts):
-        path = folder / f"{number}.mls"
+
+    def check(cut: Cut) -> list[str]:
+        path = folder / f"{cut.place}-{cut.fate}-{cut.seed}.mls"
         path.write_bytes(image(events, cut))
-        promises = parse_promises(promised(events, cut))
+        promises = Promises((), ()) if may_forget else parse_promises(promised(events, cut))
         # In a process of its own: looking at a file that ends too early can be the end of it.
-        with Child(find_problems, path, Promises(False, (), ()) if may_forget else promises, truth) as child:
+        with Child(find_problems, path, promises, truth) as child:
             try:
                 found = child.result()
             except AssertionError as error:
                 found = [str(error)]
-        problems += [f"{cut}: {problem}" for problem in found]
-        path.unlink()
-        Path(f"{path}-lock").unlink(missing_ok=True)
-    return problems
+        for leftover in folder.glob(f"{path.name}*"):
+            leftover.unlink()
+        return [f"{cut}: {problem}" for problem in found]
+
+    with ThreadPoolExecutor(os.cpu_count()) as workers:
+        return list(chain.from_iterable(workers.map(check, cuts)))
 
 
 def find_problems(parent: Parent, path: Path, promises: Promises, truth: Truth) -> list[str]:

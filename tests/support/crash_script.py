@@ -64,7 +64,6 @@ def main(path: str, log_path: str, durability: str) -> None:
     shrink_limits()
     log = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     with ml.open(path, durability=durability) as store:
-        os.write(log, encode_mark(json.dumps({"opened": store.path})))
         for promise in perform(store):
             os.write(log, encode_mark(json.dumps(promise)))
 

@@ -1,3 +1,5 @@
+"""What other kernels may know of row layouts: the struct, and the inline checks and look-ups of the hot loops."""
+
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy
 

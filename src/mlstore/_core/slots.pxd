@@ -1,3 +1,5 @@
+"""What other kernels may know of slots: how a value is read, and the readers."""
+
 from libc.stdint cimport int64_t, uint8_t
 
 

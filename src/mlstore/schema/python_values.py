@@ -65,7 +65,7 @@ def is_scalar(value: Any) -> bool:
     """Whether a value stands for itself, rather than for a column of values."""
     if isinstance(value, np.ndarray):
         return value.ndim == 0
-    return _kind_of(type(value)) not in ("list", "")
+    return _kind_of(type(value)) not in ("list", "")  # type: ignore[arg-type]  # mypy thinks a type has no hash
 
 
 @lru_cache(maxsize=256)

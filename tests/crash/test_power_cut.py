@@ -1,0 +1,153 @@
+"""Power cuts: everything a store did to its disk is recorded, and replayed up to each point where the power may fail.
+
+Of the writes that no sync has followed the disk keeps, loses or tears each as the dice say. With durability "full" nothing
+promised is ever lost; with "normal" the last commits may be, and neither ever leaves anything corrupt or half done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.crash_check import Truth, check_cuts, learn_truth
+from tests.support.crash_images import Cut, Event, Sync, Write, decode_events, encode_mark, image, plan_cuts, promised
+
+ROOT = Path(__file__).parents[2]
+SHIM_SOURCE = Path(__file__).with_name("disk_shim.c")
+
+COMPILER = os.environ.get("CC", "cc")
+
+needs_shim = pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which(COMPILER) is None, reason="the disk shim needs Linux and a C compiler"
+)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What the script did to the disk, and what it left when no power failed."""
+
+    events: list[Event]
+    truth: Truth
+    file: bytes
+
+
+@pytest.fixture(scope="module")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    library = tmp_path_factory.mktemp("shim") / "disk_shim.so"
+    subprocess.run([COMPILER, "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, SHIM_SOURCE], check=True)
+    return library
+
+
+def record(shim: Path, folder: Path, durability: str, **environment: str) -> Recording:
+    """Run the script under the shim."""
+    path, log = folder / "recorded.mls", folder / "disk.log"
+    watched = {"LD_PRELOAD": str(shim), "DISK_SHIM_FILE": str(path), "DISK_SHIM_LOG": str(log)}
+    script = [sys.executable, "-m", "tests.support.crash_script", str(path), str(log), durability]
+    subprocess.run(script, check=True, cwd=ROOT, env=os.environ | watched | environment)
+    file = path.read_bytes()
+    return Recording(decode_events(log.read_bytes()), learn_truth(path), file)
+
+
+@needs_shim
+def test_the_recording_is_the_whole_file(shim: Path, tmp_path: Path):
+    recording = record(shim, tmp_path, "full")
+
+    end = Cut(len(recording.events), "kept")
+
+    assert image(recording.events, end) == recording.file
+    marks = [json.loads(mark) for mark in promised(recording.events, end)]
+    assert tuple(mark["commit"] for mark in marks if "commit" in mark) == recording.truth.commits
+    assert [mark["snapshot"] for mark in marks if "snapshot" in mark] == ["early", "late"]
+
+
+@needs_shim
+@pytest.mark.slow
+def test_a_power_cut_loses_nothing_that_was_promised(shim: Path, tmp_path: Path):
+    recording = record(shim, tmp_path, "full")
+    cuts = plan_cuts(recording.events, rounds=1, anywhere=20, seed=1)
+
+    problems = check_cuts(recording.events, cuts, recording.truth, tmp_path, may_forget=False)
+
+    assert problems == []
+
+
+@needs_shim
+@pytest.mark.slow
+def test_a_power_cut_with_normal_durability_never_corrupts(shim: Path, tmp_path: Path):
+    recording = record(shim, tmp_path, "normal")
+    cuts = plan_cuts(recording.events, rounds=1, anywhere=10, seed=2)
+
+    problems = check_cuts(recording.events, cuts, recording.truth, tmp_path, may_forget=True)
+
+    assert problems == []
+
+
+@needs_shim
+@pytest.mark.slow
+def test_a_store_that_forgets_to_sync_is_found_out(shim: Path, tmp_path: Path):
+    recording = record(shim, tmp_path, "full", DISK_SHIM_SWALLOW="1")
+    cuts = plan_cuts(recording.events, rounds=1, anywhere=0, seed=3)[::8]
+
+    problems = check_cuts(recording.events, cuts, recording.truth, tmp_path, may_forget=False)
+
+    assert len(problems) > len(cuts) // 4
+
+
+@needs_shim
+@pytest.mark.slow
+def test_a_promise_made_before_the_disk_has_it_is_found_out(shim: Path, tmp_path: Path):
+    recording = record(shim, tmp_path, "normal")
+    cuts = plan_cuts(recording.events, rounds=1, anywhere=0, seed=4)[::8]
+
+    problems = check_cuts(recording.events, cuts, recording.truth, tmp_path, may_forget=False)
+
+    assert problems
+    assert all("was promised and is gone" in problem for problem in problems)
+
+
+@needs_shim
+@pytest.mark.soak
+@pytest.mark.parametrize("durability", ["full", "normal"])
+def test_thousands_of_power_cuts(shim: Path, tmp_path: Path, durability: str):
+    recording = record(shim, tmp_path, durability)
+    cuts = plan_cuts(recording.events, rounds=9, anywhere=1000, seed=os.getpid())
+
+    problems = check_cuts(recording.events, cuts, recording.truth, tmp_path, may_forget=durability == "normal")
+
+    assert problems == []
+
+
+def test_what_was_synced_survives_and_what_was_not_may_be_lost():
+    events = [Write(0, b"aa", False), Sync(), Write(1, b"bbb", False), Write(6, b"c", True), Write(0, b"d", False)]
+
+    lost, kept = image(events, Cut(5, "lost")), image(events, Cut(5, "kept"))
+
+    assert lost == b"aa\0\0\0\0c"
+    assert kept == b"dbbb\0\0c"
+
+
+def test_a_torn_write_is_kept_in_some_sectors_only():
+    events = [Write(100, b"x" * 2048, False)]
+
+    images = {image(events, Cut(1, "torn", seed)) for seed in range(200)}
+
+    halves = [torn for torn in images if 0 < torn.count(b"x") < 2048]
+    assert len(halves) > 10
+    assert all({torn[start : start + 512] for start in range(512, 2048, 512)} <= {b"x" * 512, bytes(512), b""} for torn in halves)
+
+
+def test_a_log_becomes_the_events_it_tells_of():
+    log = bytes.fromhex("57 01 0000 02000000 0010000000000000") + b"hi" + encode_mark("done") + bytes.fromhex("53 00 0000") + bytes(12)
+
+    events = decode_events(log)
+
+    assert events == [Write(4096, b"hi", True), *decode_events(encode_mark("done")), Sync()]
+    assert promised(events, Cut(1, "kept")) == []
+    assert promised(events, Cut(2, "kept")) == ["done"]
