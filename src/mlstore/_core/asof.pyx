@@ -1,8 +1,8 @@
 """As-of search: for each question (key, time) the latest admissible fact, in the total order (time, created, seq)."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint8_t
 
-cdef int64_t NULL_TIME = -0x7FFFFFFFFFFFFFFF - 1
+cdef int64_t NULL_TIME = INT64_MIN
 
 
 cdef inline int64_t first_after(const int64_t[::1] time, int64_t low, int64_t high, int64_t bound) noexcept nogil:

@@ -11,12 +11,10 @@ from datetime import datetime, timedelta
 from difflib import get_close_matches
 from functools import cached_property
 
-import msgpack
-
 from mlstore.engine.versions import LIVE, read_counter, take_numbers
 from mlstore.errors import DefinitionError, UnknownNameError
 from mlstore.format.keys import KeySpec
-from mlstore.format.manifest import EPOCH
+from mlstore.format.manifest import EPOCH, decode_fields, encode_fields
 from mlstore.format.rows import RowPlan, RowReader, compile_plan
 from mlstore.schema.dtypes import DType
 from mlstore.schema.entity import Entity
@@ -187,7 +185,7 @@ def catalog_tick(reader: Reader) -> int:
 
 def put_entry(writer: Writer, entry: CatalogEntry) -> None:
     body = [entry.table, entry.seq, entry.time_us, to_record(entry.definition)]
-    writer.put(CATALOG, _key(entry), msgpack.packb(body), overwrite=False)
+    writer.put(CATALOG, _key(entry), encode_fields(body), overwrite=False)
     take_numbers(writer, "catalog")
 
 
@@ -247,5 +245,5 @@ def _key(entry: CatalogEntry) -> bytes:
 def _decode(key: bytes, packed: bytes) -> CatalogEntry:
     kind, name = key[: -_SUFFIX.size].decode().split("\0")[:2]
     version, revision = _SUFFIX.unpack(key[-_SUFFIX.size :])
-    table, seq, time_us, record = msgpack.unpackb(packed)
+    table, seq, time_us, record = decode_fields(packed)
     return CatalogEntry(kind, name, version, revision, from_record(record), table, seq, time_us)

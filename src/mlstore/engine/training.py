@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import xxhash
 from numpy.typing import NDArray
 
 from mlstore.engine.asof import Questions, group_questions
@@ -19,6 +18,7 @@ from mlstore.engine.selection import Features, Selected, select
 from mlstore.engine.session import ReadContext
 from mlstore.engine.versions import head
 from mlstore.errors import NameClashError, SchemaMismatchError
+from mlstore.format.fingerprint import hash_column
 from mlstore.format.keys import Keys, factorize
 from mlstore.schema.conform import conform_keys
 from mlstore.schema.frames import to_table
@@ -133,7 +133,7 @@ def _metadata(
         "status": options.status,
     }
     print_of = hashlib.blake2b(json.dumps(spec, sort_keys=True).encode(), digest_size=16)
-    for content in (*_label_hashes(labels, options.timestamp), *(_content_hash(column) for column in columns)):
+    for content in (*_label_hashes(labels, options.timestamp), *(hash_column(column) for column in columns)):
         print_of.update(content)
     return {
         **(labels.schema.metadata or {}),
@@ -144,20 +144,8 @@ def _metadata(
 
 
 def _label_hashes(labels: pa.Table, timestamp: str) -> Iterator[bytes]:
-    """Hashes of the label columns whatever their chunks: each column is laid out anew."""
+    """What is hashed of the labels: every column by name and content, and which one is the time."""
     for name, column in zip(labels.column_names, labels.columns, strict=True):
         yield name.encode()
-        whole = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-        yield _content_hash(whole)
+        yield hash_column(column)
     yield timestamp.encode()
-
-
-def _content_hash(column: pa.Array) -> bytes:
-    """XXH3-128 of a column's type and values, equal for equal columns however their buffers are padded or shared."""
-    digest = xxhash.xxh3_128(str(column.type).encode())
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, pa.schema([("", column.type)])) as stream:
-        stream.write_batch(pa.record_batch([column], names=[""]))
-    digest.update(sink.getvalue())
-    result: bytes = digest.digest()
-    return result

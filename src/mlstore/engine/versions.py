@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 
-import msgpack
-
 from mlstore.errors import AlreadyExistsError, UnknownVersionError, UsageError
 from mlstore.format.manifest import (
     Commit,
     Ref,
     TableChange,
     decode_commit,
+    decode_fields,
     decode_record,
     encode_commit,
+    encode_fields,
     encode_record,
     seal_commit,
 )
@@ -115,7 +115,7 @@ def resolve(reader: Reader, scope: Scope, version: str | date | Commit) -> Commi
 def create_branch(writer: Writer, name: str, ancestry: tuple[tuple[int, int], ...], *, now_us: int) -> Scope:
     """A new line with a name, seeing the given parts of other lines."""
     line = take_numbers(writer, "line")
-    writer.put(LINES, struct.pack(">I", line), msgpack.packb(ancestry))
+    writer.put(LINES, struct.pack(">I", line), encode_fields(ancestry))
     writer.put(REFS, name.encode(), encode_record(Ref("branch", line, 0, "", now_us, "")))
     return Scope(line, LIVE, ancestry)
 
@@ -126,7 +126,8 @@ def branch_scope(reader: Reader, name: str) -> Scope:
     ref = None if packed is None else decode_record(Ref, packed)
     if ref is None or ref.kind != "branch":
         raise UnknownVersionError(f"no branch {name!r}", hint=f"the first branch is {MAIN!r}")
-    ancestry = msgpack.unpackb(reader.get(LINES, struct.pack(">I", ref.line)) or b"\x90", use_list=False)
+    packed = reader.get(LINES, struct.pack(">I", ref.line))
+    ancestry = () if packed is None else tuple((line, fork) for line, fork in decode_fields(packed))
     return Scope(ref.line, LIVE, ancestry)
 
 

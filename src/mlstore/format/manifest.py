@@ -4,6 +4,7 @@ Small msgpack records. A commit's id is the hash of its content and of its paren
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -132,6 +133,20 @@ def decode_record(kind: type[Record], packed: bytes) -> Record:
         return kind(*msgpack.unpackb(packed, use_list=False))
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise CorruptionError(f"a {kind.__name__} record cannot be read: {error}", hint="run verify(), restore a backup") from error
+
+
+def encode_fields(fields: Sequence[object]) -> bytes:
+    """A small record without a class of its own."""
+    packed: bytes = msgpack.packb(fields)
+    return packed
+
+
+def decode_fields(packed: bytes) -> list[Any]:
+    try:
+        fields: list[Any] = msgpack.unpackb(packed)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise CorruptionError(f"a record cannot be read: {error}", hint="run verify(), restore a backup") from error
+    return fields
 
 
 def seal_commit(
