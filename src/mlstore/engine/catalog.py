@@ -5,11 +5,12 @@ a *revision* is the same table with more features or wider numbers.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from functools import cached_property
+from typing import Any, TypeVar
 
 from mlstore.engine.versions import LIVE, read_counter, take_numbers
 from mlstore.errors import DefinitionError, UnknownNameError
@@ -31,6 +32,10 @@ CATALOG = declare("catalog")
 
 Definition = Entity | FeatureView | Table | FeatureService
 KINDS = {Entity: "entity", FeatureView: "view", Table: "table", FeatureService: "service"}
+
+REMEMBERED = 1024
+
+Answer = TypeVar("Answer")
 
 _SUFFIX = struct.Struct(">II")
 
@@ -104,6 +109,17 @@ class Catalog:
             else:
                 versions.append(entry)
         self._relations: dict[tuple[str, int], Relation] = {}
+        self._remembered: dict[Hashable, Any] = {}
+
+    def remember(self, question: Hashable, answer: Callable[[], Answer]) -> Answer:
+        """What was answered before about this catalogue, which never changes; else the answer, kept."""
+        found: Answer | None = self._remembered.get(question)
+        if found is None:
+            found = answer()
+            if len(self._remembered) >= REMEMBERED:
+                self._remembered.clear()
+            self._remembered[question] = found
+        return found
 
     def current(self) -> Iterator[CatalogEntry]:
         """The latest revision of every version of every definition."""

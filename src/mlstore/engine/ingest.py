@@ -63,7 +63,7 @@ def write_rows(context: WriteContext, relation: Relation, rows: Conformed, mode:
     count = len(batch.time)
     seq = first_seq + batch.order_or_identity().astype(np.int64)
     created = batch.created if batch.created is not None else np.full(count, batch.same_created, np.int64)
-    columns = [pc.take(column, pa.array(batch.order_or_identity())) for column in rows.features]
+    columns = rows.features if batch.order is None else [pc.take(column, pa.array(batch.order)) for column in rows.features]
     packed = relation.plan.encode(batch.time, created, seq, columns)
     encoded = batch.keys.encoded()
     tail.put_rows(writer, relation, line, [encoded[code] for code in batch.codes().tolist()], (batch.time, created, seq), packed)

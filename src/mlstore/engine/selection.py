@@ -30,6 +30,14 @@ class Selected:
 
 def select(catalog: Catalog, features: Features, *, taken: Iterable[str], full_names: bool) -> list[Selected]:
     """The features asked for, view by view in the order of first mention; `taken` are names the output has already."""
+    names = tuple(taken)
+    references = (features,) if isinstance(features, str) else tuple(features) if isinstance(features, list | tuple) else ()
+    if not references or not all(isinstance(reference, str) for reference in references):
+        return _select(catalog, features, names, full_names)
+    return catalog.remember(("select", references, names, full_names), lambda: _select(catalog, features, names, full_names))
+
+
+def _select(catalog: Catalog, features: Features, taken: tuple[str, ...], full_names: bool) -> list[Selected]:
     wanted: dict[str, tuple[Relation, dict[int, None]]] = {}
     for text in _references(catalog, features):
         reference = parse_reference(text)
@@ -41,7 +49,7 @@ def select(catalog: Catalog, features: Features, *, taken: Iterable[str], full_n
         numbers.update(dict.fromkeys(chosen))
     if not wanted:
         raise UsageError("the list of features is empty", hint='name at least one, as "view" or "view:feature"')
-    return _named(list(wanted.values()), list(taken), full_names)
+    return _named(list(wanted.values()), taken, full_names)
 
 
 def _references(catalog: Catalog, features: Features) -> Iterable[str]:
@@ -59,7 +67,7 @@ def _references(catalog: Catalog, features: Features) -> Iterable[str]:
             raise UsageError(f"{feature!r:.60} is no feature", hint='give "view", "view:feature", a FeatureView or a FeatureService')
 
 
-def _named(wanted: list[tuple[Relation, dict[int, None]]], taken: list[str], full_names: bool) -> list[Selected]:
+def _named(wanted: list[tuple[Relation, dict[int, None]]], taken: tuple[str, ...], full_names: bool) -> list[Selected]:
     names = [(relation, number, relation.layout.features[number].name) for relation, numbers in wanted for number in numbers]
     uses = Counter(taken) + Counter(name for _, _, name in names)
     outputs = [f"{relation.label}__{name}" if full_names or uses[name] > 1 else name for relation, _, name in names]

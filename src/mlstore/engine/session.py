@@ -68,10 +68,9 @@ class Session:
             raise ReadOnlyError(f"{self.environment.path} was opened read-only", hint="open it without read_only=True")
         with self.environment.writer() as writer:
             now_us = commit_time(writer, self.clock_us())
-            yield WriteContext(writer, load_catalog(writer), self.scope, Shelves(), writer, now_us)
+            yield WriteContext(writer, self._load_catalog(writer), self.scope, Shelves(), writer, now_us)
 
     def _load_catalog(self, reader: Reader) -> Catalog:
-        # At a past version too the catalogue may still grow up to the bound: a bound is a number, not a promise that it is reached.
         place = catalog_tick(reader), self.scope.bound
         if self._catalog is None or self._catalog[0] != place:
             self._catalog = place, load_catalog(reader, LIVE if self.scope.is_live else self.scope.bound)

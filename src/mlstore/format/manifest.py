@@ -5,7 +5,7 @@ Small msgpack records. A commit's id is the hash of its content and of its paren
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -124,7 +124,7 @@ class Ref:
 
 
 def encode_record(record: SegmentEntry | TableState | Ref) -> bytes:
-    packed: bytes = msgpack.packb(astuple(record))
+    packed: bytes = msgpack.packb(_values(record))
     return packed
 
 
@@ -173,8 +173,13 @@ def decode_commit(packed: bytes) -> Commit:
 def _commit_body(
     seq: int, line: int, parents: tuple[str, ...], author: str, message: str, time_us: int, changes: tuple[TableChange, ...]
 ) -> bytes:
-    packed: bytes = msgpack.packb([seq, line, parents, author, message, time_us, [astuple(change) for change in changes]])
+    packed: bytes = msgpack.packb([seq, line, parents, author, message, time_us, [_values(change) for change in changes]])
     return packed
+
+
+def _values(record: SegmentEntry | TableState | Ref | TableChange) -> list[Any]:
+    """The fields in order; dataclasses.astuple would copy each deeply."""
+    return [getattr(record, name) for name in record.__slots__]
 
 
 def _commit_id(body: bytes) -> str:
