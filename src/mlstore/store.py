@@ -200,7 +200,8 @@ class Store:
         full_names : bool
             Name outputs `view__feature` always, not only where a bare name would be ambiguous.
         status : bool
-            Add `view__status` (PRESENT, NULL_VALUE, NOT_FOUND, OUTSIDE_TTL) and `view__event_timestamp` per view.
+            Add per view: `view__status` (PRESENT, NULL_VALUE, NOT_FOUND, OUTSIDE_TTL), `view__event_timestamp` (of the row that won)
+            and `view__valid_to` (until when it stays the answer: the next row's event time or the end of the ttl; null: no end).
 
         Returns
         -------

@@ -31,6 +31,23 @@ def match_backward(
 ) -> None:
     """Improve the best answers with the facts of one block."""
 
+def match_next(
+    ask_offsets: Int64,
+    ask_latest: Int64,
+    ask_known: Int64,
+    key_position: Int64,
+    fact_offsets: Int64,
+    fact_time: Int64,
+    fact_created: Int64,
+    same_created: int,
+    fact_seq: Int64,
+    same_seq: int,
+    hidden: NDArray[np.uint8],
+    last_seq: int,
+    next_time: Int64,
+) -> None:
+    """Lower next_time to the earliest admissible fact of one block that is later than `latest`."""
+
 def find_ranges(
     ask_position: Int64,
     ask_first: Int64,

@@ -134,6 +134,55 @@ def match_backward(
         )
 
 
+def match_next(
+    const int64_t[::1] ask_offsets,   # IN   [groups + 1]
+    const int64_t[::1] ask_latest,    # IN   [asks] ascending within a group
+    const int64_t[::1] ask_known,     # IN   [asks], or empty: no bound
+    const int64_t[::1] key_position,  # IN   [groups]
+    const int64_t[::1] fact_offsets,  # IN   [keys + 1]
+    const int64_t[::1] fact_time,     # IN   [rows] ascending within a key
+    const int64_t[::1] fact_created,  # IN   [rows], or empty: all are same_created
+    int64_t same_created,
+    const int64_t[::1] fact_seq,      # IN   [rows], or empty: all are same_seq
+    int64_t same_seq,
+    const uint8_t[::1] hidden,        # IN   [rows], or empty
+    int64_t last_seq,
+    int64_t[::1] next_time,           # INOUT [asks] earliest time after latest so far
+):
+    """Lower next_time to the earliest admissible fact of one block that is later than `latest`."""
+    cdef Py_ssize_t group, ask, asks = ask_latest.shape[0], rows = fact_time.shape[0]
+    cdef int64_t cursor, row, end, created = same_created, seq = same_seq
+    if key_position.shape[0] + 1 != ask_offsets.shape[0] or ask_offsets[ask_offsets.shape[0] - 1] > asks:
+        raise ValueError("ask_offsets does not fit the questions")
+    if next_time.shape[0] != asks or ask_known.shape[0] not in (0, asks) or fact_offsets[fact_offsets.shape[0] - 1] > rows:
+        raise ValueError("arrays differ in length")
+    if (fact_created.shape[0] not in (0, rows)) or (fact_seq.shape[0] not in (0, rows)) or (hidden.shape[0] not in (0, rows)):
+        raise ValueError("facts differ in length")
+    cdef bint has_known = ask_known.shape[0] > 0, has_hidden = hidden.shape[0] > 0
+    cdef bint has_created = fact_created.shape[0] > 0, has_seq = fact_seq.shape[0] > 0
+    with nogil:
+        for group in range(key_position.shape[0]):
+            if key_position[group] < 0:
+                continue
+            cursor = fact_offsets[key_position[group]]
+            end = fact_offsets[key_position[group] + 1]
+            for ask in range(ask_offsets[group], ask_offsets[group + 1]):
+                cursor = first_after(fact_time, cursor, end, ask_latest[ask])
+                for row in range(cursor, end):
+                    if fact_time[row] >= next_time[ask]:
+                        break
+                    if has_created:
+                        created = fact_created[row]
+                    if has_seq:
+                        seq = fact_seq[row]
+                    if seq > last_seq or (has_hidden and hidden[row]):
+                        continue
+                    if has_known and (created > ask_known[ask] or created == NULL_TIME):
+                        continue
+                    next_time[ask] = fact_time[row]
+                    break
+
+
 def find_ranges(
     const int64_t[::1] ask_position,  # IN   [asks] key among the facts' keys, or -1
     const int64_t[::1] ask_first,     # IN   [asks] earliest time, inclusive

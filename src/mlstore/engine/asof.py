@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mlstore._core.asof import match_backward
+from mlstore._core.asof import match_backward, match_next
 from mlstore.engine.block import NO_NUMBERS, Block, Int64
 from mlstore.engine.offline import MAX_TIME, MIN_TIME, History
 from mlstore.format.keys import Keys
@@ -80,21 +80,12 @@ def search(blocks: Sequence[Block], questions: Questions, feature: int | None = 
         np.zeros(asks, np.int64), np.zeros(asks, np.int64), np.zeros(asks, np.int64), np.full(asks, -1, np.int32), np.zeros(asks, np.int64)
     )
     for source, block in enumerate(blocks):
-        content = block.content
         match_backward(
             questions.offsets,
             questions.latest,
             questions.oldest,
             questions.known,
-            block.keys.search(questions.keys),
-            block.offsets,
-            content.time,
-            content.created,
-            content.same_created,
-            content.seq,
-            content.same_seq,
-            block.hidden if feature is None else _hidden_or_null(block, feature),
-            block.bound,
+            *_facts(block, questions, block.hidden if feature is None else _hidden_or_null(block, feature)),
             source,
             best.time,
             best.created,
@@ -105,9 +96,36 @@ def search(blocks: Sequence[Block], questions: Questions, feature: int | None = 
     return best
 
 
+def search_next(blocks: Sequence[Block], questions: Questions) -> Int64:
+    """The event time of the first row after each question's `latest` that would win at its own time; MAX_TIME: there is none."""
+    next_time = np.full(len(questions.latest), MAX_TIME, np.int64)
+    for block in blocks:
+        match_next(questions.offsets, questions.latest, questions.known, *_facts(block, questions, block.hidden), next_time)
+    return next_time
+
+
 def without_oldest(questions: Questions) -> Questions:
     """The same questions, however old the answer."""
     return replace(questions, oldest=NO_NUMBERS)
+
+
+Facts = tuple[Int64, Int64, Int64, Int64, int, Int64, int, NDArray[np.uint8], int]
+
+
+def _facts(block: Block, questions: Questions, hidden: NDArray[np.uint8]) -> Facts:
+    """A block as the kernels take it: where each asked key lies, the rows' clocks, and which rows are no candidates."""
+    content = block.content
+    return (
+        block.keys.search(questions.keys),
+        block.offsets,
+        content.time,
+        content.created,
+        content.same_created,
+        content.seq,
+        content.same_seq,
+        hidden,
+        block.bound,
+    )
 
 
 def _hidden_or_null(block: Block, feature: int) -> NDArray[np.uint8]:

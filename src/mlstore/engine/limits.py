@@ -9,4 +9,5 @@ FANOUT = 8  # runs of a level before they are merged into one of the next
 CHUNK_BYTES = 1 << 28  # a stream is cut into sorted runs of about this size
 STAGE_BYTES = 1 << 26  # bytes of one staging transaction of a bulk load
 DECODED_BYTES = 1 << 28  # unpacked columns of cold segments kept in memory per process
+OPEN_SEGMENTS = 4096  # segments a process keeps open
 POINT_KEYS = 256  # up to this many keys are looked up in the tail one by one

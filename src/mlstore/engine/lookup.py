@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mlstore.engine.asof import Questions, Winners, relevant_blocks, search, without_oldest
-from mlstore.engine.block import Block
+from mlstore.engine.asof import Questions, Winners, relevant_blocks, search, search_next, without_oldest
+from mlstore.engine.block import Block, Int64
 from mlstore.engine.gather import Gatherer, scatter
-from mlstore.engine.offline import History
+from mlstore.engine.offline import MAX_TIME, History
 from mlstore.engine.selection import Selected
-from mlstore.schema.timestamps import NULL_TIME
+from mlstore.schema.layout import Layout
+from mlstore.schema.timestamps import NULL_TIME, shifted
 
 PRESENT, NULL_VALUE, NOT_FOUND, OUTSIDE_TTL = "PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_TTL"
 STATUSES = pa.array([PRESENT, NULL_VALUE, NOT_FOUND, OUTSIDE_TTL])
@@ -29,6 +30,7 @@ class Answer:
     event_time: pa.Array
     created: pa.Array
     status: pa.Array | None
+    valid_to: pa.Array | None
 
 
 def look_up(history: History, selected: Selected, questions: Questions, length: int, *, status: bool) -> Answer:
@@ -49,8 +51,32 @@ def look_up(history: History, selected: Selected, questions: Questions, length: 
     clock = pa.timestamp(layout.time_unit, "UTC")
     times = scatter(winners.time, questions.slots, winners.found, length, clock)
     created = scatter(winners.created, questions.slots, winners.found & (winners.created != NULL_TIME), length, clock)
-    told = _statuses(history, questions, blocks, winners, columns, found) if status else None
-    return Answer(columns, found, times, created, told)
+    if not status:
+        return Answer(columns, found, times, created, None, None)
+    told = _statuses(history, questions, blocks, winners, columns, found)
+    return Answer(columns, found, times, created, told, _valid_to(history, questions, winners, length))
+
+
+def expiry(time: Int64, layout: Layout) -> Int64:
+    """The last time at which rows of these event times are within the ttl; MAX_TIME: for ever."""
+    if layout.ttl_ns is None:
+        return np.full(len(time), MAX_TIME, np.int64)
+    return shifted(time, layout.ttl_ns if layout.time_unit == "ns" else layout.ttl_ns // 1000)
+
+
+def times_or_null(ticks: Int64, present: NDArray[np.bool_], layout: Layout) -> pa.Array:
+    """Timestamps; null where not present, and for the end of time."""
+    return pa.array(ticks, mask=~present | (ticks == MAX_TIME)).view(pa.timestamp(layout.time_unit, "UTC"))
+
+
+def _valid_to(history: History, questions: Questions, winners: Winners, length: int) -> pa.Array:
+    """Until when each winner would win: the next row's event time, or the end of its ttl."""
+    layout = history.relation.layout
+    blocks = history.blocks(keys=questions.keys) if winners.found.any() else []
+    until = np.minimum(search_next(blocks, questions), expiry(winners.time, layout))
+    ticks, present = np.zeros(length, np.int64), np.zeros(length, np.bool_)
+    ticks[questions.slots], present[questions.slots] = until, winners.found
+    return times_or_null(ticks, present, layout)
 
 
 def status_array(codes: NDArray[np.int8]) -> pa.Array:

@@ -5,7 +5,7 @@ An entry's key is table | line | segment number. Numbers are never given twice.
 
 import struct
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from threading import Lock
 
 import numpy as np
@@ -93,7 +93,7 @@ class SegmentContent(Content):
 
 
 class SegmentCache:
-    """Opened segments of one process. Those whose columns had to be unpacked are forgotten first, beyond `DECODED_BYTES`."""
+    """Opened segments of one process. The longest unused go first, beyond `OPEN_SEGMENTS` or `DECODED_BYTES`."""
 
     def __init__(self) -> None:
         self._contents: OrderedDict[int, SegmentContent] = OrderedDict()
@@ -112,6 +112,8 @@ class SegmentCache:
         return content
 
     def _shrink(self) -> None:
+        while len(self._contents) > limits.OPEN_SEGMENTS:
+            self._contents.popitem(last=False)
         decoded = sum(content.decoded_bytes for content in self._contents.values())
         for segment, content in list(self._contents.items()):
             if decoded <= limits.DECODED_BYTES:
@@ -119,11 +121,6 @@ class SegmentCache:
             if content.decoded_bytes:
                 decoded -= content.decoded_bytes
                 del self._contents[segment]
-
-    def forget(self, segments: Iterable[int]) -> None:
-        with self._lock:
-            for segment in segments:
-                self._contents.pop(segment, None)
 
 
 def read_header(entry: SegmentEntry, extents: Extents) -> SegmentHeader:

@@ -52,6 +52,11 @@ def _select(catalog: Catalog, features: Features, taken: tuple[str, ...], full_n
     return _named(list(wanted.values()), taken, full_names)
 
 
+def status_names(selected: Selected) -> list[str]:
+    """The columns that tell how a view's answer came about: status, matched event time, and until when it stays the answer."""
+    return [f"{selected.relation.label}__{part}" for part in ("status", "event_timestamp", "valid_to")]
+
+
 def _references(catalog: Catalog, features: Features) -> Iterable[str]:
     if isinstance(features, str | FeatureView | FeatureService):
         features = [features]

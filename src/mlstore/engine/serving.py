@@ -9,9 +9,19 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlstore.engine.asof import newest_questions
-from mlstore.engine.lookup import NOT_FOUND, NULL_VALUE, OUTSIDE_TTL, PRESENT, look_up, status_array, status_codes
+from mlstore.engine.lookup import (
+    NOT_FOUND,
+    NULL_VALUE,
+    OUTSIDE_TTL,
+    PRESENT,
+    expiry,
+    look_up,
+    status_array,
+    status_codes,
+    times_or_null,
+)
 from mlstore.engine.online import get_rows
-from mlstore.engine.selection import Features, Selected, select
+from mlstore.engine.selection import Features, Selected, select, status_names
 from mlstore.engine.session import ReadContext
 from mlstore.errors import SchemaMismatchError
 from mlstore.format.keys import Keys, encode_key, factorize
@@ -51,31 +61,35 @@ def _one(context: ReadContext, selection: Sequence[Selected], keys: Mapping[str,
         if missing:
             raise _missing_key(selected, missing[0], list(keys))
         code = encode_key(selected.relation.key_spec, [keys[field.name] for field in layout.keys])
-        values, status, event_time = _one_view(context, selected, code, ask)
+        values, *told = _one_view(context, selected, code, ask)
         answer.update(zip(selected.outputs, values, strict=True))
         if ask.status:
-            answer[f"{selected.relation.label}__status"] = status
-            answer[f"{selected.relation.label}__event_timestamp"] = event_time
+            answer.update(zip(status_names(selected), told, strict=True))
     return answer
 
 
-def _one_view(context: ReadContext, selected: Selected, code: bytes | None, ask: Ask) -> tuple[list[Any], str, Any]:
+def _one_view(context: ReadContext, selected: Selected, code: bytes | None, ask: Ask) -> tuple[list[Any], str, Any, Any]:
     relation, nothing = selected.relation, [None] * len(selected.numbers)
     if code is None:
-        return nothing, NOT_FOUND, None
+        return nothing, NOT_FOUND, None, None
     if not context.scope.is_live or relation.layout.last_valid:
         found = _from_history(context, selected, Keys.from_encoded([code], relation.key_spec.kind), ask)
-        return [column[0].as_py() for column in found.columns], found.status[0].as_py(), found.event_time[0].as_py()
+        told = (column[0].as_py() for column in (found.status, found.event_time, found.valid_to))
+        return [column[0].as_py() for column in found.columns], *told
     row = get_rows(context.reader, relation, context.scope.line, [code])[0]
     if row is None:
-        return nothing, NOT_FOUND, None
+        return nothing, NOT_FOUND, None, None
     time = peek(row)[1]
-    shown = pa.scalar(time, pa.timestamp(relation.layout.time_unit, "UTC")).as_py() if ask.status else None
+    shown = valid_to = None
+    if ask.status:
+        ticks, present = np.array([time]), np.array([True])
+        shown = times_or_null(ticks, present, relation.layout)[0].as_py()
+        valid_to = times_or_null(expiry(ticks, relation.layout), present, relation.layout)[0].as_py()
     oldest = _oldest(selected, ask)
     if oldest is not None and time < oldest:
-        return nothing, OUTSIDE_TTL, shown
+        return nothing, OUTSIDE_TTL, shown, valid_to
     values = relation.rows.decode_one(row, selected.numbers)
-    return values, NULL_VALUE if all(value is None for value in values) else PRESENT, shown
+    return values, NULL_VALUE if all(value is None for value in values) else PRESENT, shown, valid_to
 
 
 def _many(context: ReadContext, selection: Sequence[Selected], table: pa.Table, ask: Ask) -> pa.Table:
@@ -92,8 +106,8 @@ def _many(context: ReadContext, selection: Sequence[Selected], table: pa.Table, 
         names = [*names, *selected.outputs]
         columns = [*columns, *(column.take(spread) for column in found.columns)]
         if ask.status:
-            names += [f"{selected.relation.label}__status", f"{selected.relation.label}__event_timestamp"]
-            columns += [found.status.take(spread).fill_null(NOT_FOUND), found.event_time.take(spread)]
+            names += status_names(selected)
+            columns += [found.status.take(spread).fill_null(NOT_FOUND), found.event_time.take(spread), found.valid_to.take(spread)]
     return pa.Table.from_arrays(columns, names=names)
 
 
@@ -104,6 +118,7 @@ class _Found:
     columns: list[pa.Array]
     status: pa.Array
     event_time: pa.Array
+    valid_to: pa.Array
 
 
 def _view(context: ReadContext, selected: Selected, keys: Keys, ask: Ask) -> _Found:
@@ -114,9 +129,10 @@ def _view(context: ReadContext, selected: Selected, keys: Keys, ask: Ask) -> _Fo
     oldest = _oldest(selected, ask)
     outside = np.zeros(len(keys), np.bool_) if oldest is None else decoded.found & (decoded.event_time < oldest)
     columns = [_without(column, outside) for column in decoded.columns]
-    times = pa.array(decoded.event_time, mask=~decoded.found).view(pa.timestamp(relation.layout.time_unit, "UTC"))
+    times = times_or_null(decoded.event_time, decoded.found, relation.layout)
+    valid_to = times_or_null(expiry(decoded.event_time, relation.layout), decoded.found, relation.layout)
     status = status_array(status_codes(decoded.found & ~outside, outside, columns))
-    return _Found(columns, status, times)
+    return _Found(columns, status, times, valid_to)
 
 
 def _from_history(context: ReadContext, selected: Selected, keys: Keys, ask: Ask) -> _Found:
@@ -126,7 +142,7 @@ def _from_history(context: ReadContext, selected: Selected, keys: Keys, ask: Ask
         bound = np.full(len(keys), oldest, np.int64)
         questions = replace(questions, oldest=bound)
     answer = look_up(context.history(selected.relation), selected, questions, len(keys), status=True)
-    return _Found(answer.columns, answer.status, answer.event_time)
+    return _Found(answer.columns, answer.status, answer.event_time, answer.valid_to)
 
 
 def _oldest(selected: Selected, ask: Ask) -> int | None:

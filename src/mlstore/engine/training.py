@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mlstore.engine.asof import Questions, group_questions
 from mlstore.engine.block import NO_NUMBERS, Int64
 from mlstore.engine.lookup import look_up
-from mlstore.engine.selection import Features, Selected, select
+from mlstore.engine.selection import Features, Selected, select, status_names
 from mlstore.engine.session import ReadContext
 from mlstore.engine.versions import head
 from mlstore.errors import NameClashError, SchemaMismatchError
@@ -52,8 +52,8 @@ def training_set(context: ReadContext, labels: Any, features: Features, options:
         names += selected.outputs
         columns += answer.columns
         if options.status:
-            names += [f"{selected.relation.label}__status", f"{selected.relation.label}__event_timestamp"]
-            columns += [answer.status, answer.event_time]
+            names += status_names(selected)
+            columns += [answer.status, answer.event_time, answer.valid_to]
     for name in names:
         if name in table.column_names:
             raise NameClashError(f"two output columns would be called {name!r}", hint="rename the column of the labels")
