@@ -193,21 +193,71 @@ def test_a_store_opened_while_another_process_was_writing_can_write_afterwards(p
     assert (get(environment, b"k"), get(environment, b"mine")) == (b"of the other process", b"1")
 
 
-def test_a_store_mapped_for_reading_only_says_what_keeps_it_from_writing(path: str):
+def test_a_store_opened_while_another_process_was_writing_is_mapped_for_good_by_the_next_reader(path: str):
+    environment = opened_while_another_writes(path, lambda environment: get(environment, b"k"))
+
+    get(environment, b"k")
+    lease = environment.leases.acquire(1)
+    place = view(environment, b"k")
+    put(environment, b"mine", b"1")
+
+    assert lease is not None
+    assert view(environment, b"k") == place
+
+
+def test_whoever_keeps_addresses_is_told_before_they_become_void(path: str):
+    calls: list[str] = []
+    environment = opened_while_another_writes(path, lambda environment: view(environment, b"old"))
+    environment.on_remap(lambda: calls.append("forget"))
+
+    get(environment, b"k")
+    before_writing = list(calls)
+    put(environment, b"mine", b"1")
+    put(environment, b"mine", b"2")
+
+    assert (before_writing, calls) == ([], ["forget"])
+    assert get(environment, b"mine") == b"2"
+
+
+@pytest.mark.parametrize("look", ["lease", "view", "reader"])
+def test_nobody_loses_an_address_without_being_told(path: str, look: str):
+    kept: list[Any] = []
+
+    def look_at_it(environment: Environment) -> None:
+        if look == "lease":
+            kept.append(environment.leases.acquire(1))
+        elif look == "view":
+            view(environment, b"old")
+        else:
+            kept.append(environment.reader())
+            kept[0].__enter__()
+
+    environment = opened_while_another_writes(path, look_at_it)
+
+    with pytest.raises(StoreBusyError, match="drop all arrays of this store, or close it"):
+        put(environment, b"mine", b"1")
+    if look == "reader":
+        kept[0].__exit__(None, None, None)
+    kept.clear()
+    environment.close()
+
+    put(open_store(path), b"mine", b"1")
+
+
+def opened_while_another_writes(path: str, look: Callable[[Environment], object]) -> Environment:
     with open_store(path) as first:
-        put(first, b"k", b"v" * 5000)
+        put(first, b"old", b"v" * 5000)
     with other_process(HOLD_THE_WRITER, path) as process:
         assert next_line(process) == "writing"
         environment = open_store(path)
-        lease = environment.leases.acquire(1)
+        look(environment)
         process.communicate("go\n")
+    return environment
 
-    with pytest.raises(StoreBusyError, match="drop all arrays"):
-        put(environment, b"mine", b"1")
-    del lease
-    put(environment, b"mine", b"1")
 
-    assert get(environment, b"mine") == b"1"
+def view(environment: Environment, key: bytes) -> object:
+    with environment.reader() as reader:
+        return reader.view(A, key)
 
 
 def test_a_handle_works_in_a_forked_child_and_in_its_parent(path: str):

@@ -40,6 +40,7 @@ class Environment:
         self._durability: Durability = durability
         self._file_id = mapped.file_id
         self._failures_at_open = mapped.failures
+        self._on_remap: list[Callable[[], object]] = []
 
     @classmethod
     def open(
@@ -121,6 +122,13 @@ class Environment:
         """The write transaction, in a `with` block; waits for the writer at work."""
         return Writer(self)
 
+    def on_remap(self, callback: Callable[[], object]) -> None:
+        """Call this before addresses given by views become void; whoever keeps some must forget them then.
+
+        It happens at most once: in a process that opened the file while another was writing, and now writes itself.
+        """
+        self._on_remap.append(callback)
+
     def info(self) -> dict[str, Any]:
         """Figures of the file: sizes, pages, last commit, readers."""
         mapped = self._use()
@@ -177,6 +185,15 @@ class Environment:
         if mapped.is_inherited:
             mapped = self._open_again()
         return mapped
+
+    @property
+    def forgets_addresses(self) -> bool:
+        """True if nobody is left with addresses when the file is mapped anew."""
+        return self.is_closed or bool(self._on_remap)
+
+    def _forget_addresses(self) -> None:
+        for callback in self._on_remap:
+            callback()
 
     def _use_for_writing(self) -> MappedFile:
         if self._is_read_only:

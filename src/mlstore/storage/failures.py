@@ -37,7 +37,7 @@ class Cause:
     cure: str
 
 
-_NO_ROOM: Final = Cause(StoreFullError, "no room left on the disk", "free some space, then call again: nothing of this call was stored")
+_NO_ROOM: Final = Cause(StoreFullError, "no room left on the disk", "make room, then call again: nothing of this call was stored")
 _DAMAGED: Final = "stop writing, run verify(), restore a backup"
 _REPORT: Final = "this is a fault of mlstore: please report it"
 
@@ -87,9 +87,9 @@ _LMDB_CAUSES: Final[dict[type[lmdb.Error], Cause]] = {
 
 _ERRNO_CAUSES: Final[dict[int, Cause]] = {
     errno.ENOSPC: _NO_ROOM,
-    errno.EDQUOT: Cause(StoreFullError, "the disk quota is used up", "free some space, then call again: nothing of this call was stored"),
+    errno.EDQUOT: Cause(StoreFullError, "the disk quota is used up", "make room, then call again: nothing of this call was stored"),
     errno.EFBIG: Cause(
-        StoreFullError, "the file may not grow further", "raise the file size limit (ulimit -f), or use a file system for larger files"
+        StoreFullError, "the file may not grow further", "raise the file size limit (ulimit -f), or use another file system"
     ),
     errno.EACCES: Cause(StoreError, "permission denied", "change the permissions of the file, of its -lock file and of the folder"),
     errno.EPERM: Cause(StoreError, "operation not permitted", "change the permissions of the file, of its -lock file and of the folder"),

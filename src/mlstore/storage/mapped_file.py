@@ -6,6 +6,7 @@ Invariants: keyspace handles are opened outside of all transactions that use the
 """
 
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from mlstore.storage.recognition import recognize
 from mlstore.storage.turn import Turn
 
 if TYPE_CHECKING:
+    from mlstore.storage.environment import Environment
     from mlstore.storage.transaction import Reader
 
 Handles = dict[str, lmdb._Database]
@@ -29,8 +31,8 @@ Handles = dict[str, lmdb._Database]
 class MappedFile:
     """The LMDB environment of a file, its keyspace handles, its leases, and who is writing.
 
-    `obstacle` says why the file may only be read. `is_provisional`: somebody was writing when it was opened, so it is mapped
-    for reading until this process writes.
+    `obstacle` says why the file may only be read. Opened while somebody else writes, the file is mapped for reading only:
+    *provisionally*, until it can be mapped anew without taking an address from anybody.
     """
 
     def __init__(
@@ -48,6 +50,8 @@ class MappedFile:
         self.write_lock = threading.Lock()
         self.writer_thread: int | None = None
         self.open_transactions: set[Reader] = set()
+        # Handles that were given addresses of a provisional map.
+        self.viewers: weakref.WeakSet[Environment] = weakref.WeakSet()
         self.handles: Handles = {}
         self._complete_for = -1
         self._looked_at_txn = -1
@@ -61,7 +65,7 @@ class MappedFile:
 
     @property
     def is_provisional(self) -> bool:
-        """True if the file can be written, but not through this map."""
+        """True if the file can be written, but not through this map; addresses of it may become void, which viewers must hear."""
         return self.obstacle is None and not self._is_map_writable
 
     def begin_read(self) -> "lmdb.Transaction[bytes]":
@@ -156,13 +160,31 @@ class MappedFile:
             if is_free:
                 self.turn.give_back()
 
+    def map_for_good(self, shown: str) -> None:
+        """Map the file for writing too, if nobody writes now and nobody looks at the map. The caller holds the gate."""
+        if self.open_transactions or self.viewers or self.leases.held() or not self.write_lock.acquire(blocking=False):
+            return
+        try:
+            if self.turn.hold_off():
+                try:
+                    self.env.close()
+                    self.header = self._map_as(shown, is_writable=True)
+                finally:
+                    self.turn.give_back()
+        finally:
+            self.write_lock.release()
+
     def _map_for_writing(self, shown: str) -> None:
         with self.gate:
-            if self.open_transactions or self.leases.held():
+            keeping = [viewer for viewer in self.viewers if not viewer.forgets_addresses]
+            if self.open_transactions or self.leases.held() or keeping:
                 raise StoreBusyError(
                     f"{shown}: was opened while another process was writing, so it is mapped for reading only",
-                    hint="end all readers and drop all arrays of this store, then write",
+                    hint="end all readers and drop all arrays of this store, or close it, then open it again",
                 )
+            for viewer in list(self.viewers):
+                viewer._forget_addresses()
+            self.viewers.clear()
             self.env.close()
             self.header = self._map_as(shown, is_writable=True)
 

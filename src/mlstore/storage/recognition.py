@@ -16,7 +16,7 @@ _MAGIC: Final = (0xBEEFC0DE).to_bytes(4, sys.byteorder)
 _FORMAT: Final = (1).to_bytes(4, sys.byteorder)
 # The magic number follows the header of the first page, whose size differs between the formats of LMDB.
 _HEAD_BYTES: Final = 64
-_UNTOUCHED: Final = "check the path; nothing was changed"
+_UNTOUCHED: Final = "name another file; this one was left as it was"
 
 
 def create_file(path: str) -> None:

@@ -78,12 +78,14 @@ class Reader:
         self._viewing: Any = None
         self._handles: dict[str, lmdb._Database] = {}
         self._mapped: MappedFile | None = None
+        self._is_provisional = False
 
     def __enter__(self) -> Self:
         mapped = self._environment._use()
         try:
             if mapped.is_provisional:
                 with mapped.gate:
+                    mapped.map_for_good(self._environment.path)
                     self._begin(mapped)
             else:
                 self._begin(mapped)
@@ -137,6 +139,8 @@ class Reader:
             return None
         if self._viewing is None:
             raise UsageError("this reader was begun with views=False", hint="begin it with views=True")
+        if self._is_provisional and self._mapped is not None:
+            self._mapped.viewers.add(self._environment)
         try:
             return _mapped_value(self._viewing.get(key, None, handle))
         except lmdb.Error as error:
@@ -180,6 +184,7 @@ class Reader:
             if not mapped.may_miss_keyspaces(transaction.id()):
                 break
         self._transaction, self._viewing, self._mapped = transaction, viewing, mapped
+        self._is_provisional = mapped.is_provisional
         mapped.open_transactions.add(self)
 
     def _leave(self) -> tuple["MappedFile | None", Any]:

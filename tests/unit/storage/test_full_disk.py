@@ -109,7 +109,7 @@ def test_a_full_disk_is_one_clear_error_and_the_store_goes_on(small_disk: Path):
     with Environment.open(small_disk / "store.mls", writer_version="test") as environment:
         fill(environment, b"first", 1 << 20)
 
-        with pytest.raises(StoreFullError, match=r"store\.mls: could not commit: no room left on the disk \(free some space"):
+        with pytest.raises(StoreFullError, match=r"store\.mls: could not commit: no room left on the disk \(make room"):
             fill(environment, b"second", 2 * DISK_BYTES)
         problems = environment.verify_pages()
         with environment.writer() as writer:
