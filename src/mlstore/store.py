@@ -312,7 +312,7 @@ class Store:
         """
         with self._session.reading() as context:
             commit = versions.resolve(context.reader, context.scope, version)
-        return Store(self._session.at(commit.seq))
+        return Store(self._session.at(commit.seq, version.id if isinstance(version, Commit) else str(version)))
 
     def history(self, *, limit: int | None = None) -> list[Commit]:
         """The commits that made this version, newest first."""
@@ -374,12 +374,12 @@ class Store:
         self.close()
 
     def __repr__(self) -> str:
-        scope = self._session.scope
-        return f"<mlstore.Store {self.path}{'' if scope.is_live else f' at {scope.bound}'}>"
+        place = self._session.place
+        return f"<mlstore.Store {self.path}{place and f' at {place}'}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         environment, scope = self._session.environment, self._session.scope
-        return _reopen, (environment, scope.line, scope.bound, scope.ancestry)
+        return _reopen, (environment, scope, self._session.place)
 
 
 def open(path: str | os.PathLike[str], *, read_only: bool = False, durability: Literal["full", "normal"] = "full") -> Store:
@@ -420,8 +420,8 @@ def _session(environment: Environment) -> Session:
     return Session(environment, scope, _clock_us)
 
 
-def _reopen(environment: Environment, line: int, bound: int, ancestry: tuple[tuple[int, int], ...]) -> Store:
-    return Store(Session(environment, versions.Scope(line, bound, ancestry), _clock_us))
+def _reopen(environment: Environment, scope: versions.Scope, place: str) -> Store:
+    return Store(Session(environment, scope, _clock_us, place=place))
 
 
 def _clock_us() -> int:

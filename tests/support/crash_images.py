@@ -72,14 +72,21 @@ def decode_events(log: bytes) -> list[Event]:
 
 
 def boundaries(events: Sequence[Event]) -> list[int]:
-    """Where something is about to become durable."""
-    return [place for place, event in enumerate(events) if isinstance(event, Sync) or (isinstance(event, Write) and event.is_durable)]
+    """Where the disk makes something durable while other writes are not: before this a cut can do the greatest harm."""
+    found = []
+    has_pending = False
+    for place, event in enumerate(events):
+        if has_pending and (isinstance(event, Sync) or (isinstance(event, Write) and event.is_durable)):
+            found.append(place)
+        has_pending = not isinstance(event, Sync) and (has_pending or (isinstance(event, Write) and not event.is_durable))
+    return found
 
 
 def plan_cuts(events: Sequence[Event], *, rounds: int, anywhere: int, seed: int) -> list[Cut]:
     """Each boundary, in each round with another fate; then `anywhere`, with any fate; then the end, unsynced writes lost."""
     dice = random.Random(seed)
-    cuts = [Cut(place, FATES[(number + turn) % 3], dice.getrandbits(32)) for turn in range(rounds) for number, place in enumerate(boundaries(events))]
+    edges = list(enumerate(boundaries(events)))
+    cuts = [Cut(place, FATES[(number + turn) % 3], dice.getrandbits(32)) for turn in range(rounds) for number, place in edges]
     cuts += [Cut(dice.randrange(len(events) + 1), dice.choice(FATES), dice.getrandbits(32)) for _ in range(anywhere)]
     return [*cuts, Cut(len(events), "lost")]
 

@@ -96,7 +96,8 @@ def _seekable(source: BinaryIO, stack: ExitStack) -> BinaryIO:
 
 
 def _open_parquet(source: BinaryIO, stack: ExitStack) -> Incoming:
-    file = stack.enter_context(pq.ParquetFile(_seekable(source, stack)))
+    # Without pre_buffer: with it the reader keeps every row group it has passed until the end.
+    file = stack.enter_context(pq.ParquetFile(_seekable(source, stack), pre_buffer=False))
     batches = file.iter_batches(batch_size=BATCH_ROWS)
     return Incoming(pa.RecordBatchReader.from_batches(file.schema_arrow, batches), file.metadata.num_rows)
 

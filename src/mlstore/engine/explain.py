@@ -12,7 +12,7 @@ from mlstore.engine.block import Block
 from mlstore.engine.lookup import NOT_FOUND, NULL_VALUE, OUTSIDE_TTL, PRESENT
 from mlstore.engine.selection import select
 from mlstore.engine.session import ReadContext
-from mlstore.engine.training import KnownAt, latest_ticks
+from mlstore.engine.training import KnownAt, known_instant, latest_ticks
 from mlstore.errors import SchemaMismatchError, UsageError
 from mlstore.format.keys import Keys, encode_key
 from mlstore.schema.layout import Layout
@@ -78,7 +78,7 @@ def _bounds(layout: Layout, time: pa.ChunkedArray, known_at: KnownAt) -> _Bounds
     if known_at == "label":
         known = int(floor_to_unit(time, layout.time_unit)[0])
     elif known_at is not None:
-        known = instant_ns(known_at) // (1 if layout.time_unit == "ns" else 1000)
+        known = known_instant(known_at) // (1 if layout.time_unit == "ns" else 1000)
     oldest = None if layout.ttl_ns is None else int(ceil_to_unit(time, layout.time_unit, minus_ns=layout.ttl_ns)[0])
     return _Bounds(int(latest_ticks(time, layout)[0]), oldest, known)
 

@@ -25,7 +25,8 @@ from mlstore.engine.segments import SegmentContent, load_extents, put_entry
 from mlstore.engine.session import Session, WriteContext
 from mlstore.engine.staging import Stage
 from mlstore.engine.versions import take_numbers
-from mlstore.format.keys import Keys, factorize
+from mlstore.errors import InvalidDataError
+from mlstore.format.keys import Factorized, Keys, factorize
 from mlstore.format.manifest import Commit, SegmentEntry, TableChange
 from mlstore.format.order import order_rows
 from mlstore.schema.conform import Conformed, conform
@@ -100,7 +101,7 @@ def _order(relation: Relation, rows: Conformed, mode: Mode, now_us: int) -> Batc
     layout = relation.layout
     now = now_us * (1000 if layout.time_unit == "ns" else 1)
     time = np.full(rows.rows, now, np.int64) if rows.event_time is None else rows.event_time
-    factored = factorize(relation.key_spec, rows.keys, rows.rows)
+    factored = _factorize(relation, rows)
     keys, codes = factored.keys, factored.codes
     order: NDArray[np.uint32] | None
     if mode == "upsert":
@@ -113,6 +114,14 @@ def _order(relation: Relation, rows: Conformed, mode: Mode, now_us: int) -> Batc
         order = None
     in_order = slice(None) if order is None else order
     return Batch(keys, offsets, time[in_order], None if rows.created is None else rows.created[in_order], now, order)
+
+
+def _factorize(relation: Relation, rows: Conformed) -> Factorized:
+    try:
+        return factorize(relation.key_spec, rows.keys, rows.rows)
+    except InvalidDataError as error:
+        names = ", ".join(field.name for field in relation.layout.keys)
+        raise InvalidDataError(f"{relation.label}: key {names}, {error.message}", hint=error.hint) from error
 
 
 def _keep_last(order: NDArray[np.uint32], offsets: Int64, codes: NDArray[np.int32], time: Int64 | None) -> tuple[NDArray[np.uint32], Int64]:
@@ -171,7 +180,7 @@ def _load(
     done = 0
     with Stage(session) as stage:
         for table in tables:
-            done += _stage_table(stage, relation, table, mode, Teller(progress, done, total))
+            done += _stage_table(stage, relation, table, done, mode, Teller(progress, done, total))
         stage.settle()
         with session.writing() as context:
             change = _publish(context, relation, stage.publish(context.writer), mode)
@@ -193,9 +202,9 @@ class Teller:
             self.progress(self.done_before + done, self.total)
 
 
-def _stage_table(stage: Stage, relation: Relation, table: pa.Table, mode: Mode, teller: Teller) -> int:
+def _stage_table(stage: Stage, relation: Relation, table: pa.Table, first_row: int, mode: Mode, teller: Teller) -> int:
     """Sort and stage one table as one run; its rows."""
-    rows = conform(relation.layout, table)
+    rows = conform(relation.layout, table, first_row=first_row)
     if not rows.rows:
         return 0
     batch = _order(relation, rows, mode, stage.now_us)

@@ -18,7 +18,7 @@ from mlstore.schema.layout import Layout
 from mlstore.schema.timestamps import NULL_TIME, shifted
 
 PRESENT, NULL_VALUE, NOT_FOUND, OUTSIDE_TTL = "PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_TTL"
-STATUSES = pa.array([PRESENT, NULL_VALUE, NOT_FOUND, OUTSIDE_TTL])
+STATUSES = (PRESENT, NULL_VALUE, NOT_FOUND, OUTSIDE_TTL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def _valid_to(history: History, questions: Questions, winners: Winners, length: 
 
 
 def status_array(codes: NDArray[np.int8]) -> pa.Array:
-    return STATUSES.take(pa.array(codes))
+    return pa.array(STATUSES, pa.string()).take(pa.array(codes))
 
 
 def status_codes(found: NDArray[np.bool_], outside: NDArray[np.bool_], columns: list[pa.Array]) -> NDArray[np.int8]:

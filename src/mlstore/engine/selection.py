@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from mlstore.engine.catalog import Catalog, Relation
+from mlstore.engine.catalog import Catalog, Relation, suggest
 from mlstore.errors import NameClashError, UnknownNameError, UsageError
 from mlstore.schema.reference import parse_reference
 from mlstore.schema.service import FeatureService
@@ -43,12 +43,17 @@ def _select(catalog: Catalog, features: Features, taken: tuple[str, ...], full_n
         reference = parse_reference(text)
         relation = catalog.relation(reference.view, reference.version)
         if not relation.layout.is_online:
-            raise UnknownNameError(f"{relation.label!r} is a table, not a feature view", hint="read it with store.read()")
+            raise UnknownNameError(f"{relation.label!r} is a table, not a feature view", hint="name a view; read a table with store.read()")
         numbers = wanted.setdefault(relation.label, (relation, {}))[1]
         chosen = range(len(relation.layout.features)) if reference.feature is None else [relation.number(reference.feature)]
+        twice = [number for number in chosen if number in numbers]
+        if twice:
+            name = f"{relation.label}:{relation.layout.features[twice[0]].name}"
+            raise NameClashError(f"feature {name!r} is asked for twice", hint="name it once")
         numbers.update(dict.fromkeys(chosen))
     if not wanted:
-        raise UsageError("the list of features is empty", hint='name at least one, as "view" or "view:feature"')
+        views = [relation.label for relation in catalog.relations() if relation.layout.is_online]
+        raise UsageError("the list of features is empty", hint=f'name at least one, as "view" or "view:feature": {suggest("", views)}')
     return _named(list(wanted.values()), taken, full_names)
 
 

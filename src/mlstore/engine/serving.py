@@ -80,15 +80,15 @@ def _one_view(context: ReadContext, selected: Selected, code: bytes | None, ask:
     if row is None:
         return nothing, NOT_FOUND, None, None
     time = peek(row)[1]
+    oldest = _oldest(selected, ask)
+    if oldest is not None and time < oldest:
+        return nothing, OUTSIDE_TTL, None, None
+    values = relation.rows.decode_one(row, selected.numbers)
     shown = valid_to = None
     if ask.status:
         ticks, present = np.array([time]), np.array([True])
         shown = times_or_null(ticks, present, relation.layout)[0].as_py()
         valid_to = times_or_null(expiry(ticks, relation.layout), present, relation.layout)[0].as_py()
-    oldest = _oldest(selected, ask)
-    if oldest is not None and time < oldest:
-        return nothing, OUTSIDE_TTL, shown, valid_to
-    values = relation.rows.decode_one(row, selected.numbers)
     return values, NULL_VALUE if all(value is None for value in values) else PRESENT, shown, valid_to
 
 
@@ -129,9 +129,10 @@ def _view(context: ReadContext, selected: Selected, keys: Keys, ask: Ask) -> _Fo
     oldest = _oldest(selected, ask)
     outside = np.zeros(len(keys), np.bool_) if oldest is None else decoded.found & (decoded.event_time < oldest)
     columns = [_without(column, outside) for column in decoded.columns]
-    times = times_or_null(decoded.event_time, decoded.found, relation.layout)
-    valid_to = times_or_null(expiry(decoded.event_time, relation.layout), decoded.found, relation.layout)
-    status = status_array(status_codes(decoded.found & ~outside, outside, columns))
+    present = decoded.found & ~outside
+    times = times_or_null(decoded.event_time, present, relation.layout)
+    valid_to = times_or_null(expiry(decoded.event_time, relation.layout), present, relation.layout)
+    status = status_array(status_codes(present, outside, columns))
     return _Found(columns, status, times, valid_to)
 
 
@@ -162,5 +163,5 @@ def _without(column: pa.Array, outside: NDArray[np.bool_]) -> pa.Array:
 
 def _missing_key(selected: Selected, name: str, given: Sequence[str]) -> SchemaMismatchError:
     return SchemaMismatchError(
-        f"{selected.relation.label} needs key {name!r}, got {', '.join(given) or 'no keys'}", hint="give every key column of the entity"
+        f"{selected.relation.label} needs key {name!r}, got {', '.join(given) or 'no keys'}", hint=f"add {name!r} to the keys"
     )

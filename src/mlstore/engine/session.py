@@ -48,12 +48,13 @@ class Session:
     scope: Scope
     clock_us: Callable[[], int]
     shelves: Shelves = field(default_factory=Shelves)
+    place: str = ""  # how the version of this handle was named
     _catalog: tuple[tuple[int, int], Catalog] | None = None
 
-    def at(self, bound: int) -> "Session":
+    def at(self, bound: int, place: str) -> "Session":
         """The same place, as it was at a version."""
         scope = Scope(self.scope.line, bound, self.scope.ancestry)
-        return Session(self.environment, scope, self.clock_us, self.shelves)
+        return Session(self.environment, scope, self.clock_us, self.shelves, place)
 
     @contextmanager
     def reading(self) -> Iterator[ReadContext]:
@@ -63,9 +64,12 @@ class Session:
     @contextmanager
     def writing(self) -> Iterator[WriteContext]:
         if not self.scope.is_live:
-            raise ReadOnlyError("this handle stands at a past version and only reads", hint="write through the store you called at() on")
+            raise ReadOnlyError(
+                f"{self.environment.path}: this handle stands at version {self.place} and only reads",
+                hint="write through the store you called at() on",
+            )
         if self.environment.is_read_only:
-            raise ReadOnlyError(f"{self.environment.path} was opened read-only", hint="open it without read_only=True")
+            raise ReadOnlyError(f"{self.environment.path}: opened read-only", hint="open it without read_only=True")
         with self.environment.writer() as writer:
             now_us = commit_time(writer, self.clock_us())
             yield WriteContext(writer, self._load_catalog(writer), self.scope, Shelves(), writer, now_us)

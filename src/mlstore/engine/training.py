@@ -17,7 +17,7 @@ from mlstore.engine.lookup import look_up
 from mlstore.engine.selection import Features, Selected, select, status_names
 from mlstore.engine.session import ReadContext
 from mlstore.engine.versions import head
-from mlstore.errors import NameClashError, SchemaMismatchError
+from mlstore.errors import InvalidDataError, NameClashError, SchemaMismatchError
 from mlstore.format.fingerprint import hash_column
 from mlstore.format.keys import Keys, factorize
 from mlstore.schema.conform import conform_keys
@@ -95,7 +95,7 @@ class _Asker:
             return NO_NUMBERS
         if isinstance(known_at, str) and known_at == "label":
             return floor_to_unit(times, layout.time_unit)
-        known = instant_ns(known_at)
+        known = known_instant(known_at)
         return np.full(len(times), known if layout.time_unit == "ns" else known // 1000, np.int64)
 
 
@@ -105,6 +105,14 @@ def latest_ticks(times: pa.ChunkedArray, layout: Layout) -> Int64:
         return floor_to_unit(times, layout.time_unit)
     above = ceil_to_unit(times, layout.time_unit)
     return np.where(above == NULL_TIME, NULL_TIME, shifted(above, -1))
+
+
+def known_instant(known_at: KnownAt) -> int:
+    """Nanoseconds of a knowledge bound given as a time."""
+    try:
+        return instant_ns(known_at)
+    except InvalidDataError as error:
+        raise InvalidDataError(f"known_at: {error.message}", hint=f'give None, "label" or a time: {error.hint}') from error
 
 
 def _check_labels(labels: pa.Table, timestamp: str) -> None:
