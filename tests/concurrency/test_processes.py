@@ -198,11 +198,11 @@ def test_a_store_opened_while_another_process_was_writing_is_mapped_for_good_by_
 
     get(environment, b"k")
     lease = environment.leases.acquire(1)
-    place = view(environment, b"k")
+    place = view(environment, b"old")
     put(environment, b"mine", b"1")
 
     assert lease is not None
-    assert view(environment, b"k") == place
+    assert view(environment, b"old") == place
 
 
 def test_whoever_keeps_addresses_is_told_before_they_become_void(path: str):

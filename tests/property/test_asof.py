@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -43,7 +43,7 @@ def tasks(draw: st.DrawFn) -> Task:
     known = created_times if has_known else st.none()
     created = st.just(draw(created_times)) if same_created else created_times
     seq = st.just(draw(st.integers(1, 5))) if same_seq else st.integers(1, 5)
-    hidden = st.booleans() if has_hidden else st.just(False)
+    hidden = st.booleans() if has_hidden else st.just(value=False)
     questions = draw(st.lists(st.builds(Question, st.sampled_from(KEYS), times, oldest, known), max_size=8))
     facts = draw(st.lists(st.builds(Fact, st.sampled_from(KEYS[:-1]), times, created, seq, hidden), max_size=20))
     last_seq = draw(st.sampled_from([LIVE, LIVE, 0, 3]))
@@ -241,7 +241,7 @@ TWO = np.array([1, 2])
 def test_arrays_that_do_not_fit_are_refused(wrong: dict[str, Any]) -> None:
     best = Best.none_yet(1)
 
-    with pytest.raises(ValueError, match="fit|length"):
+    with pytest.raises(ValueError, match=r"fit|length"):
         match_backward(*(GOOD | wrong).values(), best.time, best.created, best.seq, best.source, best.row)
 
     assert best.source.tolist() == [-1]
@@ -256,14 +256,13 @@ def test_answers_of_the_wrong_length_are_refused(short: str) -> None:
         match_backward(*GOOD.values(), best.time, best.created, best.seq, best.source, best.row)
 
 
-@pytest.mark.parametrize("place", range(7))
-def test_ranges_of_arrays_that_do_not_fit_are_refused(place: int) -> None:
-    longer: list[Callable[[], np.ndarray[Any, Any]]] = [lambda: np.zeros(2, np.int64)] * 7
-    arrays = [np.zeros(1, np.int64) for _ in range(7)]
-    arrays[3] = np.array([0, 1])
-    arrays[place] = np.array([0, 9]) if place == 3 else longer[place]()
-    if place == 4:
-        arrays[4] = EMPTY
+@pytest.mark.parametrize("wrong", ["ask_position", "ask_first", "ask_last", "fact_offsets", "fact_time", "begin", "end"])
+def test_ranges_of_arrays_that_do_not_fit_are_refused(wrong: str) -> None:
+    arrays = {
+        name: np.zeros(1, np.int64) for name in ("ask_position", "ask_first", "ask_last", "fact_offsets", "fact_time", "begin", "end")
+    }
+    arrays["fact_offsets"] = np.array([0, 1])
+    arrays[wrong] = {"fact_offsets": np.array([0, 9]), "fact_time": EMPTY}.get(wrong, np.zeros(2, np.int64))
 
-    with pytest.raises(ValueError, match="differ in length|does not fit"):
-        find_ranges(*arrays)
+    with pytest.raises(ValueError, match=r"differ in length|does not fit"):
+        find_ranges(*arrays.values())

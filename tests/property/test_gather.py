@@ -57,7 +57,7 @@ def test_bits_reach_their_slots_from_any_offset(data: st.DataObject) -> None:
     offset = data.draw(st.integers(0, 17))
     bits = data.draw(st.lists(st.booleans(), max_size=40))
     rows, slots, n_slots = data.draw(picks(len(bits)))
-    bitmap = np.packbits([True] * offset + bits, bitorder="little")
+    bitmap = np.packbits(np.array([True] * offset + bits, np.bool_), bitorder="little")
     answer = np.full(n_slots, 9, np.uint8)
 
     gather_bits(bitmap, offset, np.array(rows, np.int64), np.array(slots, np.int64), answer)

@@ -99,7 +99,7 @@ class Batch:
 def _order(relation: Relation, rows: Conformed, mode: Mode, now_us: int) -> Batch:
     """Sort a write by (key, event time, created, place); an upsert keeps of the rows that replace each other only the last."""
     layout = relation.layout
-    now = now_us * (1000 if layout.time_unit == "ns" else 1)
+    now = _now(relation, now_us)
     time = np.full(rows.rows, now, np.int64) if rows.event_time is None else rows.event_time
     factored = _factorize(relation, rows)
     keys, codes = factored.keys, factored.codes
@@ -114,6 +114,16 @@ def _order(relation: Relation, rows: Conformed, mode: Mode, now_us: int) -> Batc
         order = None
     in_order = slice(None) if order is None else order
     return Batch(keys, offsets, time[in_order], None if rows.created is None else rows.created[in_order], now, order)
+
+
+def _now(relation: Relation, now_us: int) -> int:
+    return now_us * 1000 if relation.layout.time_unit == "ns" else now_us
+
+
+def _stamped(entry: SegmentEntry, seq: int, now: int) -> SegmentEntry:
+    """A staged entry with its place in the order of writing; rows that did not say when they became known did so now."""
+    entry = replace(entry, seq=seq, min_seq=seq, max_seq=seq)
+    return entry if entry.created is None else replace(entry, created=now, min_created=now, max_created=now)
 
 
 def _factorize(relation: Relation, rows: Conformed) -> Factorized:
@@ -227,14 +237,15 @@ def _publish(context: WriteContext, relation: Relation, runs: list[list[SegmentE
     relation = context.catalog.relation(relation.entry.name, relation.entry.version)  # it may have evolved meanwhile
     first_seq = take_numbers(context.writer, "seq", max(1, len(runs)))
     digest, count = hashlib.blake2b(digest_size=16), 0
+    now = _now(relation, context.now_us)
     for seq, run in enumerate(runs, first_seq):
+        run = [_stamped(entry, seq, now) for entry in run]
         contents = [SegmentContent(entry, load_extents(context.writer, entry.segment)) for entry in run]
         if mode == "upsert":
             for content in contents:
                 codes = np.repeat(np.arange(len(content.keys)), np.diff(content.offsets))
                 _hide_replaced(context, relation, content.keys, codes, content.time, seq)
         for entry, content in zip(run, contents, strict=True):
-            entry = replace(entry, seq=seq, min_seq=seq, max_seq=seq)
             put_entry(context.writer, relation.table, context.scope.line, entry)
             late = _put_newest(context, relation, content, seq) if relation.layout.is_online else 0
             digest.update(entry.header_checksum.to_bytes(8, "little"))

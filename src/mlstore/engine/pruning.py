@@ -10,8 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
-from pyarrow.fs import LocalFileSystem
 
 from mlstore.engine.block import Block
 from mlstore.schema.layout import Layout
@@ -19,6 +17,9 @@ from mlstore.schema.layout import Layout
 
 def keep_promising(blocks: Sequence[Block], layout: Layout, where: pc.Expression, schema: pa.Schema) -> list[Block]:
     """The blocks that may hold a row for which the filter is true."""
+    import pyarrow.dataset as ds  # brings pandas where that is installed: too much for every import of this package
+    from pyarrow.fs import LocalFileSystem
+
     guarantees = [_guarantee(block, layout, schema) for block in blocks]
     fragments = ds.FileSystemDataset.from_paths(
         [str(place) for place in range(len(blocks))],
@@ -47,7 +48,7 @@ def _guarantee(block: Block, layout: Layout, schema: pa.Schema) -> pc.Expression
 
 
 def _between(name: str, arrow: pa.DataType, low: Any, high: Any, *, has_nulls: bool) -> pc.Expression:
-    field = ds.field(name)
+    field = pc.field(name)
     inside = (field >= _scalar(low, arrow)) & (field <= _scalar(high, arrow))
     return inside | field.is_null() if has_nulls else inside
 

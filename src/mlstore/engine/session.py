@@ -66,7 +66,7 @@ class Session:
         if not self.scope.is_live:
             raise ReadOnlyError(
                 f"{self.environment.path}: this handle stands at version {self.place} and only reads",
-                hint="write through the store you called at() on",
+                hint="write through the store itself: ml.open(path)",
             )
         if self.environment.is_read_only:
             raise ReadOnlyError(f"{self.environment.path}: opened read-only", hint="open it without read_only=True")

@@ -14,7 +14,7 @@ from types import TracebackType
 from mlstore.engine import limits
 from mlstore.engine.segments import drop_extents, put_extent
 from mlstore.engine.session import Session
-from mlstore.engine.versions import take_numbers
+from mlstore.engine.versions import commit_time, take_numbers
 from mlstore.format.manifest import SegmentEntry
 from mlstore.format.segment import Bytes
 from mlstore.storage.keyspace import declare
@@ -42,10 +42,11 @@ class Stage:
         self._scribe: ThreadPoolExecutor | None = None
         self._writing: Future[None] | None = None
         self.next_segment = 0
-        self.now_us = session.clock_us()
+        self.now_us = 0
 
     def __enter__(self) -> "Stage":
         with self._session.reading() as context:
+            self.now_us = commit_time(context.reader, self._session.clock_us())
             is_littered = next(iter(context.reader.scan(STAGED)), None) is not None
         if is_littered:
             with self._session.writing() as context:

@@ -70,9 +70,9 @@ def read_counter(reader: Reader, counter: str) -> int:
     return 0 if packed is None else int(_U64.unpack(packed)[0])
 
 
-def commit_time(writer: Writer, now_us: int) -> int:
+def commit_time(reader: Reader, now_us: int) -> int:
     """The time of the commit under way: never before the last one's, also when the clock was set back."""
-    return max(now_us, read_counter(writer, "time"))
+    return max(now_us, read_counter(reader, "time"))
 
 
 def record_commit(writer: Writer, line: int, changes: tuple[TableChange, ...], *, author: str, message: str, time_us: int) -> Commit:

@@ -4,6 +4,8 @@ import gc
 import os
 import pickle
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -523,8 +525,56 @@ def test_both_durabilities_share_one_mapping_and_both_store(path: str):
     put(full, b"f", b"2")
 
     assert normal._mapped is full._mapped
+    assert normal._mapped is not None
+    assert not normal._mapped.env.flags()["metasync"]
     assert (normal.durability, full.durability) == ("normal", "full")
     assert get(normal, b"f") == b"2"
+
+
+def test_a_process_of_little_address_space_gets_a_smaller_map(path: str):
+    script = """
+import resource, sys
+from mlstore.storage.environment import Environment
+resource.setrlimit(resource.RLIMIT_AS, (64 << 30, 64 << 30))
+print(Environment.open(sys.argv[1], writer_version="test").info()["map_bytes"])
+"""
+
+    done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)
+
+    assert 1 << 33 <= int(done.stdout) <= 1 << 36
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_slots_of_dead_readers_are_freed_once_before_giving_up(environment: Environment, times: int, monkeypatch):
+    mapped = environment._mapped
+    assert mapped is not None
+    real, calls = mapped.env, []
+
+    class Crowded:
+        def __getattr__(self, name: str) -> object:
+            return getattr(real, name)
+
+        def reader_check(self) -> None:
+            calls.append("check")
+
+        def begin(self) -> object:
+            calls.append("begin")
+            if calls.count("begin") <= times:
+                raise lmdb.ReadersFullError("mdb_txn_begin")
+            return real.begin()
+
+    monkeypatch.setattr(mapped, "env", Crowded())
+    reader = environment.reader(views=False)
+
+    if times == 1:
+        with reader:
+            assert reader.get(A, b"k") is None
+    else:
+        with pytest.raises(StoreBusyError, match="all reader slots are taken"):
+            reader.__enter__()
+
+    assert calls[:3] == ["begin", "check", "begin"]
+    assert len(calls) == 3
 
 
 def test_a_handle_names_its_path_and_state(path: str):

@@ -1,0 +1,127 @@
+"""Processes killed in the middle of their work: what they promised is there, nothing is half there, and the next one goes on."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import mlstore as ml
+from tests.support.crash_child import Account, Append, Done, create, ledger_rows, live, perform, recount, take_stock
+from tests.support.crash_limits import shrink_limits
+from tests.support.processes import Child, Parent
+
+LIVES = 8
+LIVES_OF_A_SOAK = 1000
+LONGEST_LIFE_SECONDS = 0.6
+
+
+def end_lives(path: Path, lives: int, *, seed: int) -> int:
+    """Start and kill one child after the other, and hold the store to account after each; the acts seen."""
+    dice = random.Random(seed)
+    account, commits, acts = Account(), set[str](), 0
+    for life in range(1, lives + 1):
+        with Child(live, path, life, dice.choice(["full", "normal"])) as child:
+            words = [child.hear()]
+            time.sleep(dice.uniform(0, LONGEST_LIFE_SECONDS))
+            words += child.kill()
+        with ml.open(path) as store:
+            store.verify()
+            found = take_stock(store)
+            assert found in list(recount(account, words)), f"life {life} of seed {seed}"
+            commits |= {word.commit for word in words if isinstance(word, Done) and word.commit}
+            assert commits <= {commit.id for commit in store.history()}, f"life {life} of seed {seed}"
+            mine = Append(life * 100_000 - 1, 3)
+            commits.add(str(perform(store, mine)))
+            account = found.after(mine)
+        acts += sum(isinstance(word, Done) for word in words)
+    return acts
+
+
+@pytest.mark.slow
+def test_killed_writers_keep_their_promises(tmp_path: Path):
+    path = tmp_path / "killed.mls"
+    create(path)
+
+    acts = end_lives(path, LIVES, seed=1)
+
+    assert acts > LIVES
+
+
+@pytest.mark.slow
+def test_killed_writers_keep_their_promises_to_a_process_that_has_the_store_open(tmp_path: Path):
+    path = tmp_path / "killed.mls"
+    create(path)
+
+    with ml.open(path):
+        acts = end_lives(path, LIVES, seed=2)
+
+    assert acts > LIVES
+
+
+@pytest.mark.soak
+def test_killed_writers_keep_their_promises_a_thousand_times(tmp_path: Path):
+    path = tmp_path / "killed.mls"
+    create(path)
+
+    acts = end_lives(path, LIVES_OF_A_SOAK, seed=os.getpid())
+
+    assert acts > LIVES_OF_A_SOAK
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_while_staging(parent: Parent, path: Path) -> None:
+    """The load dies as soon as another handle can see that something is staged."""
+    shrink_limits()
+
+    def look(done: int, total: int | None) -> None:
+        if staged_segments(watcher):
+            die()
+
+    with ml.open(path) as store, ml.open(path) as watcher:
+        store.write("ledger", ledger_rows(1, 5000), progress=look)
+
+
+def die_while_publishing(parent: Parent, path: Path) -> None:
+    """The load dies in the transaction that would have made it seen."""
+    from mlstore.engine import upkeep
+
+    shrink_limits()
+    upkeep.run = lambda *args: die()
+    with ml.open(path) as store:
+        store.write("ledger", ledger_rows(1, 5000))
+
+
+def staged_segments(store: ml.Store) -> int:
+    return int(store.info()["environment"]["keyspaces"]["staged"])
+
+
+@pytest.mark.parametrize("way_to_die", [die_while_staging, die_while_publishing])
+def test_a_killed_bulk_load_leaves_no_rows_and_the_next_one_sweeps_its_segments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way_to_die: Callable[[Parent, Path], None]
+):
+    path = tmp_path / "killed.mls"
+    create(path)
+    with Child(way_to_die, path) as child:
+        child.process.join()
+        assert child.process.exitcode == -signal.SIGKILL
+    monkeypatch.setattr("mlstore.engine.limits.DIRECT_ROWS", 200)
+
+    with ml.open(path) as store:
+        littered = staged_segments(store)
+        rows_before = store.read("ledger").num_rows
+        store.write("ledger", ledger_rows(2, 300))
+
+        assert littered > 0
+        assert rows_before == 0
+        assert staged_segments(store) == 0
+        assert take_stock(store).batches == {2: 300}
+        store.verify()
