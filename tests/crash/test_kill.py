@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import mlstore as ml
-from tests.support.crash_child import Account, Append, Done, create, ledger_rows, live, perform, recount, take_stock
+from tests.support.crash_child import Account, Append, Done, create, ledger_rows, live, perform, recount, stream, take_stock
 from tests.support.crash_limits import shrink_limits
 from tests.support.processes import Child, Parent
 
@@ -79,15 +79,17 @@ def die() -> None:
 
 
 def die_while_staging(parent: Parent, path: Path) -> None:
-    """The load dies as soon as another handle can see that something is staged."""
+    """The load dies in its middle, when another handle can see that something is staged."""
     shrink_limits()
 
     def look(done: int, total: int | None) -> None:
-        if staged_segments(watcher):
+        while done > 2500 and not staged_segments(watcher):
+            time.sleep(0.001)
+        if done > 2500:
             die()
 
     with ml.open(path) as store, ml.open(path) as watcher:
-        store.write("ledger", ledger_rows(1, 5000), progress=look)
+        stream(store, 1, 5000, look)
 
 
 def die_while_publishing(parent: Parent, path: Path) -> None:
@@ -97,7 +99,7 @@ def die_while_publishing(parent: Parent, path: Path) -> None:
     shrink_limits()
     upkeep.run = lambda *args: die()
     with ml.open(path) as store:
-        store.write("ledger", ledger_rows(1, 5000))
+        stream(store, 1, 5000)
 
 
 def staged_segments(store: ml.Store) -> int:

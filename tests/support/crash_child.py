@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
+import pyarrow as pa
+
 import mlstore as ml
 from tests.support.crash_limits import shrink_limits
 from tests.support.processes import Parent
@@ -23,6 +25,7 @@ SLOT = ml.Entity("slot", keys={"slot_id": ml.int64})
 STATE = ml.FeatureView("state", entity=SLOT, schema={"generation": ml.int64})
 GROUPS = {"small": range(20), "large": range(1000, 1300)}
 
+STREAMED_ROWS = 1000  # a batch of at least so many is written as a stream
 DAY = "2024-05-01"
 
 
@@ -103,7 +106,7 @@ def perform(store: ml.Store, act: Act) -> str | None:
     """Do it; the commit that it made."""
     match act:
         case Append(batch, size):
-            return store.write("ledger", ledger_rows(batch, size)).id
+            return store.write("ledger", ledger_rows(batch, size)).id if size < STREAMED_ROWS else stream(store, batch, size).id
         case Replace(group, generation):
             return store.write("state", state_rows(group, generation), mode="upsert").id
         case Halve(group):
@@ -113,6 +116,11 @@ def perform(store: ml.Store, act: Act) -> str | None:
         case Tidy():
             store.optimize()
     return None
+
+
+def stream(store: ml.Store, batch: int, size: int, progress: Callable[[int, int | None], None] | None = None) -> ml.Commit:
+    """Write a batch piece by piece: several sorted runs, in one commit."""
+    return store.write("ledger", pa.table(ledger_rows(batch, size)).to_reader(max_chunksize=150), progress=progress)
 
 
 def ledger_rows(batch: int, size: int) -> dict[str, list[object]]:

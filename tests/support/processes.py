@@ -39,8 +39,8 @@ class Child:
     def __init__(self, function: Callable[..., Any], *args: object, method: Method = "forkserver") -> None:
         context: Any = multiprocessing.get_context(method)
         if method == "forkserver":
-            # Imported once, so that each further child starts at once.
-            context.set_forkserver_preload(["mlstore"])
+            # Imported once, so that each further child starts at once; pyarrow asks for pandas at its first array.
+            context.set_forkserver_preload(["mlstore", "lmdb.verify", "pandas"])
         self._pipe, far_end = context.Pipe()
         self.process = context.Process(target=_run, args=(far_end, function, args), daemon=True)
         self.process.start()

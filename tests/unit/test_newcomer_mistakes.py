@@ -100,20 +100,30 @@ def test_a_missing_key_column(store: ml.Store) -> None:
 
 
 def test_the_pandas_index_forgotten(store: ml.Store) -> None:
+    rows = frame().drop(columns="origin").set_index(pd.Index(["JFK", "LGA"]))
+
     with pytest.raises(ml.SchemaMismatchError) as caught:
-        store.write("weather", frame().set_index("origin"))
+        store.write("weather", rows)
 
     assert_one_clear_sentence(caught.value, naming=["weather", "'origin'", "index"], cure="reset_index()")
     assert store.read("weather").num_rows == 0
 
 
-def test_the_pandas_index_of_labels_forgotten(store: ml.Store) -> None:
-    labels = frame()[["origin", "event_timestamp"]].set_index("event_timestamp")
+def test_a_pandas_index_with_a_name_is_a_column(store: ml.Store) -> None:
+    store.write("weather", frame().set_index("origin"))
+
+    assert store.read("weather")["origin"].to_pylist() == ["JFK", "LGA"]
+
+
+@pytest.mark.parametrize("forgotten", ["origin", "event_timestamp"])
+def test_the_pandas_index_of_labels_forgotten(store: ml.Store, forgotten: str) -> None:
+    labels = frame()[["origin", "event_timestamp"]]
+    labels = labels.set_index(forgotten).rename_axis(None)
 
     with pytest.raises(ml.SchemaMismatchError) as caught:
         store.training_set(labels, ["weather"])
 
-    assert_one_clear_sentence(caught.value, naming=["'event_timestamp'", "index"], cure="reset_index()")
+    assert_one_clear_sentence(caught.value, naming=["labels", f"'{forgotten}'"], cure=forgotten if forgotten == "origin" else "timestamp=")
 
 
 def test_an_object_column_of_mixed_types(store: ml.Store) -> None:
@@ -151,7 +161,7 @@ def test_a_file_that_is_not_a_store(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(ml.NotAStoreError) as caught:
         ml.open(path)
 
-    assert_one_clear_sentence(caught.value, naming=["weather.csv"], cure="file")
+    assert_one_clear_sentence(caught.value, naming=["weather.csv", "something else"], cure="file")
     assert path.read_bytes() == content
 
 

@@ -94,7 +94,7 @@ def test_reading_an_unknown_column_is_refused(store: ml.Store) -> None:
         ("wether", "'wether'", "weather"),
         ("weather:tmp", "'tmp'", "temp"),
         ("weather@7:temp", "weather", "weather"),
-        ("notes", "notes", "view"),
+        ("notes", "notes", "store.read()"),
     ],
 )
 def test_asking_for_an_unknown_view_or_feature_is_refused(store: ml.Store, reference: str, named: str, cure: str) -> None:
@@ -237,9 +237,9 @@ def test_data_that_is_no_table_is_refused(store: ml.Store) -> None:
 
 
 def test_a_feature_asked_for_twice_is_refused(store: ml.Store) -> None:
-    with refuses(store, ml.NameClashError, naming=["temp"], cure=""):
+    with refuses(store, ml.NameClashError, naming=["'weather:temp'"], cure="once"):
         store.training_set(labels(), ["weather:temp", "weather:temp"])
-    with refuses(store, ml.NameClashError, naming=["temp"], cure=""):
+    with refuses(store, ml.NameClashError, naming=["'weather:temp'"], cure="once"):
         store.online_features(["weather:temp", "weather:temp"], {"origin": "JFK"})
 
 
@@ -264,14 +264,14 @@ def test_a_label_key_of_the_wrong_type_is_refused(store: ml.Store) -> None:
 
 
 def test_an_online_question_without_its_key_is_refused(store: ml.Store) -> None:
-    with refuses(store, ml.UsageError, naming=["'origin'"], cure="origin"):
+    with refuses(store, ml.UsageError, naming=["weather", "'origin'"], cure="origin"):
         store.online_features(["weather"], {"airport": "JFK"})
 
 
 def test_an_empty_feature_list_is_refused(store: ml.Store) -> None:
-    with refuses(store, ml.UsageError, naming=["feature"], cure="weather"):
+    with refuses(store, ml.UsageError, naming=["features is empty"], cure="at least one"):
         store.training_set(labels(), [])
-    with refuses(store, ml.UsageError, naming=["feature"], cure="weather"):
+    with refuses(store, ml.UsageError, naming=["features is empty"], cure="at least one"):
         store.online_features([], {"origin": "JFK"})
 
 

@@ -6,8 +6,9 @@ published by one last transaction.
 
 import hashlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -41,15 +42,13 @@ def write(session: Session, name: str, data: Any, *, mode: Mode, author: str, me
     with session.reading() as reading:
         relation = reading.catalog.relation(name)
     tables, total = _tables(data, relation)
-    first = next(tables, None)
-    second = next(tables, None)
-    if first is None or (second is None and first.num_rows < limits.DIRECT_ROWS):
+    ahead = list(islice(tables, 2))
+    if len(ahead) < 2 and sum(table.num_rows for table in ahead) < limits.DIRECT_ROWS:
         with session.writing() as context:
             relation = context.catalog.relation(name)
-            change = _nothing(relation, mode) if first is None else write_rows(context, relation, conform(relation.layout, first), mode)
-            return context.commit(change, author=author, message=message)
-    pieces = (piece for piece in (first, second) if piece is not None)
-    return _load(session, relation, chain(pieces, tables), total, mode, author, message, progress)
+            changes = [write_rows(context, relation, conform(relation.layout, table), mode) for table in ahead]
+            return context.commit(*(changes or [_nothing(relation, mode)]), author=author, message=message)
+    return _load(session, relation, _unread(ahead, tables), total, mode, author, message, progress)
 
 
 def write_rows(context: WriteContext, relation: Relation, rows: Conformed, mode: Mode) -> TableChange:
@@ -191,6 +190,7 @@ def _load(
     with Stage(session) as stage:
         for table in tables:
             done += _stage_table(stage, relation, table, done, mode, Teller(progress, done, total))
+            del table  # before the next one is made
         stage.settle()
         with session.writing() as context:
             change = _publish(context, relation, stage.publish(context.writer), mode)
@@ -228,7 +228,9 @@ def _stage_table(stage: Stage, relation: Relation, table: pa.Table, first_row: i
         cells += cell_rows
         teller.tell(rows.rows * cells // all_cells)
 
-    stage.add_run(write_run(stage.put, relation, sorted_rows, Placement(0, level_of(count), stage.next_segment), cuts, written))
+    placement = Placement(0, level_of(count), stage.next_segment)
+    with ThreadPoolExecutor(limits.WRITE_THREADS, "mlstore-write") as workers:
+        stage.add_run(write_run(stage.put, relation, sorted_rows, placement, cuts, workers=workers, tell=written))
     return rows.rows
 
 
@@ -286,6 +288,13 @@ def _chunked(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
             held, size = [], 0
     if held:
         yield pa.Table.from_batches(held)
+
+
+def _unread(ahead: list[pa.Table], rest: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Tables read ahead, then the rest; each is let go as soon as it is taken."""
+    while ahead:
+        yield ahead.pop(0)
+    yield from rest
 
 
 def _split(table: pa.Table) -> Iterator[pa.Table]:

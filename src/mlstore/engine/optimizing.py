@@ -30,7 +30,8 @@ def optimize(session: Session, *, table: str | None, tier: Tier | None) -> dict[
         merged = 1
         while merged:
             with session.writing() as writing:
-                merged = upkeep.merge_once(writing, _current(writing, relation), upkeep.plan_full_merge)
+                merged = upkeep.merge_once(writing, _current(writing, relation), upkeep.plan_full_merge, tier=tier)
+                upkeep.collect(writing.writer)
             moved += merged
         if tier is not None:
             moved += _retier(session, relation, tier)

@@ -44,10 +44,8 @@ class Query:
     first_time: int
     last_time: int
 
-    @property
-    def schema(self) -> pa.Schema:
-        full = full_schema(self.relation.layout)
-        return pa.schema([full.field(name) for name in self.output])
+    full_schema: pa.Schema  # of the columns needed
+    schema: pa.Schema  # of the output
 
 
 class Rows:
@@ -144,14 +142,14 @@ def read_block(query: Query, block: Block, lend: Lend | None) -> Iterator[pa.Rec
         return
     table = read_rows(query, block, rows, lend)
     if query.where is not None:
-        table = table.filter(query.where)
-    yield from table.select(list(query.output)).cast(query.schema).to_batches()
+        table = table.filter(query.where).select(list(query.output))
+    yield from table.to_batches()
 
 
 def read_rows(query: Query, block: Block, rows: Int64 | None, lend: Lend | None = None) -> pa.Table:
     """The columns a query needs, of these rows of a block (None: all)."""
     arrays = [_block_column(query.relation, block, name, rows, lend) for name in query.needed]
-    return pa.Table.from_arrays(arrays, names=list(query.needed))
+    return pa.Table.from_arrays(arrays, schema=query.full_schema)
 
 
 def full_schema(layout: Layout) -> pa.Schema:
@@ -186,7 +184,8 @@ def plan_query(
             raise UnknownNameError(f"{relation.label} has no column {column!r}", hint=suggest(column, schema.names))
     needed = output if where is None else _needed(relation.label, schema, output, where)
     first, last = time_bounds(relation, start, end)
-    return Query(relation, output, needed, where, first, last)
+    chosen = (pa.schema([schema.field(name) for name in names]) for names in (needed, output))
+    return Query(relation, output, needed, where, first, last, *chosen)
 
 
 def time_bounds(relation: Relation, start: TimeLike | None, end: TimeLike | None) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Runs: sorted rows cut into segments with disjoint key ranges, and written column by column."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from mlstore.engine.catalog import Relation
 from mlstore.format.keys import Keys
 from mlstore.format.manifest import SegmentEntry
 from mlstore.format.segment import Bytes, SegmentBuilder
+from mlstore.schema.dtypes import DType
 
 PutExtent = Callable[[int, int, Bytes], None]  # segment, extent, value
 
@@ -63,18 +65,31 @@ def level_of(rows: int) -> int:
 
 
 def write_run(
-    put: PutExtent, relation: Relation, rows: Rows, placement: Placement, cuts: list[tuple[int, int]], tell: Callable[[int], None]
+    put: PutExtent,
+    relation: Relation,
+    rows: Rows,
+    placement: Placement,
+    cuts: list[tuple[int, int]],
+    *,
+    workers: Executor | None = None,
+    tell: Callable[[int], None] = lambda _: None,
 ) -> list[SegmentEntry]:
     """Write the segments of a run. All are built side by side, column by column, so that one column at a time is in memory twice.
 
-    `tell` hears of each cell range written, in rows per column.
+    With `workers` the segments of a column are built in parallel, and `put` is called by several threads. `tell` hears of the rows
+    written, once per column and segment.
     """
     builders = [_start(put, relation, rows, placement, index, cut) for index, cut in enumerate(cuts)]
     for number, field in enumerate(relation.layout.features):
         column = _contiguous(rows.columns[number])
-        for builder, (start, stop) in zip(builders, cuts, strict=True):
-            builder.add_column(number, field.dtype, _part(column, rows.order, start, stop))
-            tell(stop - start)
+
+        def add(place: int, column: pa.Array = column, number: int = number, dtype: DType = field.dtype) -> int:
+            start, stop = cuts[place]
+            builders[place].add_column(number, dtype, _part(column, rows.order, start, stop))
+            return stop - start
+
+        for written in (workers.map if workers else map)(add, range(len(cuts))):
+            tell(written)
     entries = []
     for index, (builder, (start, stop)) in enumerate(zip(builders, cuts, strict=True)):
         built = builder.finish()

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from threading import Lock
 from types import TracebackType
 
 from mlstore.engine import limits
@@ -41,6 +42,7 @@ class Stage:
         self._is_published = False
         self._scribe: ThreadPoolExecutor | None = None
         self._writing: Future[None] | None = None
+        self._lock = Lock()
         self.next_segment = 0
         self.now_us = 0
 
@@ -62,13 +64,18 @@ class Stage:
         self._leases.clear()
 
     def put(self, segment: int, extent: int, value: Bytes) -> None:
-        self._waiting.append((segment, extent, value))
-        self._waiting_bytes += value.size
-        if self._waiting_bytes >= limits.STAGE_BYTES:
-            self.settle()
-            self._scribe = self._scribe or ThreadPoolExecutor(1, "mlstore-stage")
-            self._writing = self._scribe.submit(self._write_ahead, self._waiting)
-            self._waiting, self._waiting_bytes = [], 0
+        """Take an extent; from any thread."""
+        with self._lock:
+            self._waiting.append((segment, extent, value))
+            self._waiting_bytes += value.size
+            if self._waiting_bytes >= limits.STAGE_BYTES:
+                self._begin_writing()
+
+    def _begin_writing(self) -> None:
+        self.settle()
+        self._scribe = self._scribe or ThreadPoolExecutor(1, "mlstore-stage")
+        self._writing = self._scribe.submit(self._write_ahead, self._waiting)
+        self._waiting, self._waiting_bytes = [], 0
 
     def add_run(self, entries: list[SegmentEntry]) -> None:
         self._runs.append(entries)

@@ -93,7 +93,7 @@ def expire(context: WriteContext, relation: Relation) -> int:
     return hidden.rows
 
 
-def merge_once(context: WriteContext, relation: Relation, plan: MergePlan) -> int:
+def merge_once(context: WriteContext, relation: Relation, plan: MergePlan, *, tier: str | None = None) -> int:
     """One step of one merge, if the plan knows of one to make; the rows it moved."""
     writer, line = context.writer, context.scope.line
     state = load_state(writer, relation.table, line)
@@ -121,7 +121,7 @@ def merge_once(context: WriteContext, relation: Relation, plan: MergePlan) -> in
     ]
     stops = plan_takes(blocks, [len(queue) > 1 for queue in queues])
     slices = [(block, block.start, stop) for block, stop in zip(blocks, stops, strict=True)]
-    rewrite(context, relation, slices, Placement(run_number, level + 1, 0, queues[0][0].tier))
+    rewrite(context, relation, slices, Placement(run_number, level + 1, 0, tier or queues[0][0].tier))
     for queue, stop in zip(queues, stops, strict=True):
         _move_start(context, relation, queue[0], stop)
     if all(len(queue) == 1 and stop == queue[0].rows for queue, stop in zip(queues, stops, strict=True)):
@@ -182,9 +182,7 @@ def rewrite(context: WriteContext, relation: Relation, slices: Sequence[Slice], 
         return []
     cuts = plan_cuts(rows.count, [column.nbytes for column in rows.columns])
     placement = replace(placement, first_segment=take_numbers(writer, "segment", len(cuts)))
-    entries = write_run(
-        lambda segment, extent, value: put_extent(writer, segment, extent, value), relation, rows, placement, cuts, lambda _: None
-    )
+    entries = write_run(lambda segment, extent, value: put_extent(writer, segment, extent, value), relation, rows, placement, cuts)
     for entry, (start, stop) in zip(entries, cuts, strict=True):
         put_entry(writer, relation.table, line, entry)
         hidden = np.flatnonzero(deleted[start:stop] != LIVE)

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mlstore._core.zones import has_nan
 from mlstore.errors import CorruptionError
 from mlstore.schema.dtypes import DType
 
@@ -69,17 +68,16 @@ def value_range(array: pa.Array, dtype: DType) -> tuple[object, object] | None:
         array = array.view(pa.int64())
     elif pa.types.is_date(arrow):
         array = array.view(pa.int32())
-    elif pa.types.is_floating(arrow) and _may_hold_nan(array):
-        return None
-    found = pc.min_max(array).as_py()
-    return None if found["min"] is None else (found["min"], found["max"])
-
-
-def _may_hold_nan(array: pa.Array) -> bool:
-    """NaN lies outside of every range, and what lies under a null may be NaN too."""
-    if not len(array):
-        return False
-    return has_nan(np.frombuffer(array.buffers()[1], array.type.to_pandas_dtype())[array.offset : array.offset + len(array)])
+    if array.null_count:
+        found = pc.min_max(array).as_py()
+        least, greatest = found["min"], found["max"]
+        # NaN is left out by Arrow, but lies outside of every range.
+        is_ordered = least is not None and not (pa.types.is_floating(arrow) and pc.any(pc.is_nan(array)).as_py())
+    else:
+        values = np.frombuffer(array.buffers()[1], array.type.to_pandas_dtype())[array.offset : array.offset + len(array)]
+        least, greatest = (values.min().item(), values.max().item()) if values.size else (None, None)
+        is_ordered = least is not None and least == least
+    return (least, greatest) if is_ordered else None
 
 
 def _flatten(array: pa.Array, buffers: list[Bytes | None]) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import gzip
 import io
 import math
+import subprocess
+import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -157,6 +160,31 @@ def test_a_parquet_file_streams_in_batches_and_knows_its_rows(tmp_path: Path) ->
 
     assert incoming.total == sum(sizes) == 200_000
     assert max(sizes) <= 1 << 16
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for the peak of a process: ru_maxrss starts at the parent's")
+def test_a_parquet_file_is_never_held_whole(tmp_path: Path) -> None:
+    """`mlstore write` of a long file took as much memory as the file: with pre_buffer, pyarrow's reader lets go of nothing it has read."""
+    path, group_rows = tmp_path / "long.parquet", 200_000
+    random = np.random.default_rng(1)
+    with pq.ParquetWriter(path, pa.schema({"a": pa.float64(), "b": pa.float64()})) as writer:
+        for _ in range(40):
+            writer.write_table(pa.table({"a": random.random(group_rows), "b": random.random(group_rows)}))
+    code = (
+        "import sys\n"
+        "from mlstore.cli.incoming import open_rows\n"
+        "def peak(): return next(int(line.split()[1]) for line in open('/proc/self/status') if line.startswith('VmHWM')) * 1024\n"
+        "before = peak()\n"
+        "with open_rows(sys.argv[1], types={}) as incoming: rows = sum(batch.num_rows for batch in incoming.reader)\n"
+        "print(rows, peak() - before)\n"
+    )
+
+    told = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True, timeout=120)
+
+    rows, grown_bytes = map(int, told.stdout.split())
+    assert rows == 40 * group_rows
+    assert grown_bytes < 0.7 * path.stat().st_size
 
 
 def test_columns_nobody_declared_keep_the_type_the_file_gives_them(tmp_path: Path) -> None:

@@ -546,6 +546,7 @@ print(Environment.open(sys.argv[1], writer_version="test").info()["map_bytes"])
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_slots_of_dead_readers_are_freed_once_before_giving_up(environment: Environment, times: int, monkeypatch):
+    get(environment, b"k")
     mapped = environment._mapped
     assert mapped is not None
     real, calls = mapped.env, []
