@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ from mlstore.engine.block import Int64
 from mlstore.engine.catalog import Relation
 from mlstore.format.keys import Keys
 from mlstore.format.manifest import SegmentEntry
-from mlstore.format.segment import Bytes, SegmentBuilder
+from mlstore.format.segment import BuiltSegment, Bytes, SegmentBuilder
 from mlstore.schema.dtypes import DType
 
 PutExtent = Callable[[int, int, Bytes], None]  # segment, extent, value
@@ -90,38 +90,34 @@ def write_run(
 
         for written in (workers.map if workers else map)(add, range(len(cuts))):
             tell(written)
-    entries = []
-    for index, (builder, (start, stop)) in enumerate(zip(builders, cuts, strict=True)):
-        built = builder.finish()
-        keys = _key_span(rows.offsets, start, stop)
-        time, created, seq = (_bounds(clock, start, stop) for clock in (rows.time, rows.created, rows.seq))
-        entries.append(
-            SegmentEntry(
-                segment=placement.first_segment + index,
-                run=placement.run,
-                level=placement.level,
-                revision=relation.revision,
-                tier=placement.tier,
-                rows=stop - start,
-                start_row=0,
-                min_key=rows.keys.encoded_at(keys[0]),
-                max_key=rows.keys.encoded_at(keys[1] - 1),
-                min_time=time[0],
-                max_time=time[1],
-                min_created=rows.same_created if rows.created is None else created[0],
-                max_created=rows.same_created if rows.created is None else created[1],
-                min_seq=rows.same_seq if rows.seq is None else seq[0],
-                max_seq=rows.same_seq if rows.seq is None else seq[1],
-                created=rows.same_created if rows.created is None else None,
-                seq=rows.same_seq if rows.seq is None else None,
-                extents=built.extents,
-                size_bytes=built.size_bytes,
-                header_offset=built.header_offset,
-                header_size=built.header_size,
-                header_checksum=built.header_checksum,
-            )
-        )
-    return entries
+    return [
+        _entry(relation, rows, placement, index, cut, builder.finish())
+        for index, (builder, cut) in enumerate(zip(builders, cuts, strict=True))
+    ]
+
+
+def _entry(relation: Relation, rows: Rows, placement: Placement, index: int, cut: tuple[int, int], built: BuiltSegment) -> SegmentEntry:
+    start, stop = cut
+    first, last = _key_span(rows.offsets, start, stop)
+    same_created = rows.same_created if rows.created is None else None
+    same_seq = rows.same_seq if rows.seq is None else None
+    return SegmentEntry(
+        placement.first_segment + index,
+        placement.run,
+        placement.level,
+        relation.revision,
+        placement.tier,
+        stop - start,
+        0,
+        rows.keys.encoded_at(first),
+        rows.keys.encoded_at(last - 1),
+        *_bounds(rows.time, 0, start, stop),
+        *_bounds(rows.created, rows.same_created, start, stop),
+        *_bounds(rows.seq, rows.same_seq, start, stop),
+        same_created,
+        same_seq,
+        *astuple(built),
+    )
 
 
 def _start(put: PutExtent, relation: Relation, rows: Rows, placement: Placement, index: int, cut: tuple[int, int]) -> SegmentBuilder:
@@ -145,8 +141,8 @@ def _key_span(offsets: Int64, start: int, stop: int) -> tuple[int, int]:
     return int(np.searchsorted(offsets, start, "right")) - 1, int(np.searchsorted(offsets, stop, "left"))
 
 
-def _bounds(clock: Int64 | None, start: int, stop: int) -> tuple[int, int]:
-    return (0, 0) if clock is None else (int(clock[start:stop].min()), int(clock[start:stop].max()))
+def _bounds(clock: Int64 | None, same: int, start: int, stop: int) -> tuple[int, int]:
+    return (same, same) if clock is None else (int(clock[start:stop].min()), int(clock[start:stop].max()))
 
 
 def _contiguous(column: pa.ChunkedArray) -> pa.Array:

@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import lmdb
 
@@ -21,11 +21,25 @@ from mlstore.storage.lease import LeaseBook
 from mlstore.storage.recognition import recognize
 from mlstore.storage.turn import Turn
 
-if TYPE_CHECKING:
-    from mlstore.storage.environment import Environment
-    from mlstore.storage.transaction import Reader
-
 Handles = dict[str, lmdb._Database]
+
+
+class Ongoing(Protocol):
+    """A transaction at work."""
+
+    def orphan(self) -> None:
+        """In the child of a fork: the transaction is the parent's."""
+
+
+class Viewer(Protocol):
+    """Somebody who was given addresses of a provisional map."""
+
+    @property
+    def forgets_addresses(self) -> bool:
+        """True if nobody is left with addresses when the file is mapped anew."""
+
+    def forget_addresses(self) -> None:
+        """Tell whoever keeps addresses that they become void now."""
 
 
 class MappedFile:
@@ -49,9 +63,8 @@ class MappedFile:
         self.gate = threading.RLock()
         self.write_lock = threading.Lock()
         self.writer_thread: int | None = None
-        self.open_transactions: set[Reader] = set()
-        # Handles that were given addresses of a provisional map.
-        self.viewers: weakref.WeakSet[Environment] = weakref.WeakSet()
+        self.open_transactions: set[Ongoing] = set()
+        self.viewers: weakref.WeakSet[Viewer] = weakref.WeakSet()
         self.handles: Handles = {}
         self._complete_for = -1
         self._looked_at_txn = -1
@@ -183,7 +196,7 @@ class MappedFile:
                     hint="end all readers and drop all arrays of this store, or close it, then open it again",
                 )
             for viewer in list(self.viewers):
-                viewer._forget_addresses()
+                viewer.forget_addresses()
             self.viewers.clear()
             self.env.close()
             self.header = self._map_as(shown, is_writable=True)

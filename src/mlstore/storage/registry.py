@@ -166,7 +166,7 @@ def _leave_to_parent() -> None:
         mapped.is_inherited = True
         mapped.turn.leave_to_parent()
         for transaction in mapped.open_transactions:
-            transaction._orphan()
+            transaction.orphan()
         mapped.open_transactions.clear()
         # Never deallocated, not even at exit: that would unmap the arrays and free the parent's reader slots.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(mapped.env))

@@ -10,20 +10,18 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 import lmdb
 import pyarrow as pa
 
 from mlstore.errors import ClosedError, InvalidDataError, MlstoreError, StoreError, StoreFullError, UsageError
 from mlstore.storage.failures import translate
+from mlstore.storage.handle import Handle
 from mlstore.storage.keyspace import Keyspace, prefix_end
+from mlstore.storage.mapped_file import MappedFile
 from mlstore.storage.ranges import iterate_backward, iterate_forward
 from mlstore.storage.touched import TouchedKeys
-
-if TYPE_CHECKING:
-    from mlstore.storage.environment import Environment
-    from mlstore.storage.mapped_file import MappedFile
 
 MAX_KEY_BYTES: Final = 511
 _CHUNK: Final = 4096
@@ -71,7 +69,7 @@ _OF_THE_PARENT: Final = _Ended("the transaction was begun before the fork", "beg
 class Reader:
     """One consistent view of the file, in a `with` block; made by `Environment.reader()`. One thread at a time."""
 
-    def __init__(self, environment: "Environment", *, views: bool = True) -> None:
+    def __init__(self, environment: Handle, *, views: bool = True) -> None:
         self._environment = environment
         self._wants_views = views
         self._transaction: Any = _NOT_BEGUN
@@ -81,7 +79,7 @@ class Reader:
         self._is_provisional = False
 
     def __enter__(self) -> Self:
-        mapped = self._environment._use()
+        mapped = self._environment.use()
         try:
             if mapped.is_provisional:
                 with mapped.gate:
@@ -99,7 +97,7 @@ class Reader:
             transaction.abort()
 
     @property
-    def environment(self) -> "Environment":
+    def environment(self) -> Handle:
         """The handle this transaction was begun from."""
         return self._environment
 
@@ -177,7 +175,7 @@ class Reader:
         handle = self._handles.get(space.name)
         return int(self._transaction.stat(handle)["entries"]) if handle is not None else 0
 
-    def _begin(self, mapped: "MappedFile") -> None:
+    def _begin(self, mapped: MappedFile) -> None:
         while True:
             self._handles = mapped.find_keyspaces(self._environment.path)
             transaction, viewing = _begin_pair(mapped) if self._wants_views else (mapped.begin_read(), None)
@@ -187,7 +185,7 @@ class Reader:
         self._is_provisional = mapped.is_provisional
         mapped.open_transactions.add(self)
 
-    def _leave(self) -> tuple["MappedFile | None", Any]:
+    def _leave(self) -> tuple[MappedFile | None, Any]:
         """Let go of LMDB's transaction, which the caller ends; None for the file if it is not ours to end."""
         mapped, transaction = self._mapped, self._transaction
         if mapped is None:
@@ -200,7 +198,7 @@ class Reader:
             self._viewing = self._transaction
         return mapped, transaction
 
-    def _orphan(self) -> None:
+    def orphan(self) -> None:
         """In the child of a fork: the transaction is the parent's."""
         self._mapped = None
         self._transaction = _OF_THE_PARENT
@@ -216,7 +214,7 @@ class Writer(Reader):
     Sees its own writes. Commits if the block ends well; an exception undoes everything. Bound to its thread.
     """
 
-    def __init__(self, environment: "Environment") -> None:
+    def __init__(self, environment: Handle) -> None:
         super().__init__(environment)
         self._dirty_bytes = 0
         self._thread = 0
@@ -228,10 +226,10 @@ class Writer(Reader):
         self._after_abort: list[Callable[[], object]] = []
 
     def __enter__(self) -> Self:
-        mapped = self._environment._use_for_writing()
+        mapped = self._environment.use_for_writing()
         with ExitStack() as turn:
             turn.enter_context(mapped.writing(self._environment.path))
-            self._environment._require_sound(mapped)
+            self._environment.require_sound(mapped)
             try:
                 self._transaction = mapped.begin_write()
                 self._handles = mapped.handles
@@ -372,7 +370,7 @@ class Writer(Reader):
         self._failed = self._translated(error, doing)
         return self._failed
 
-    def _commit(self, mapped: "MappedFile", transaction: Any) -> None:
+    def _commit(self, mapped: MappedFile, transaction: Any) -> None:
         if self._failed is not None:
             transaction.abort()
             failed = self._failed
@@ -391,7 +389,7 @@ class Writer(Reader):
             raise failure from error
 
 
-def _begin_pair(mapped: "MappedFile") -> tuple[Any, Any]:
+def _begin_pair(mapped: MappedFile) -> tuple[Any, Any]:
     """Two transactions that see the same commit: LMDB gives bytes from one and addresses from the other."""
     while True:
         transaction = mapped.begin_read()
