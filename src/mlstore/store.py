@@ -417,11 +417,11 @@ def _session(environment: Environment) -> Session:
                 versions.create_branch(writer, versions.MAIN, (), now_us=_clock_us())
     with environment.reader() as reader:
         scope = versions.branch_scope(reader, versions.MAIN)
-    return Session(environment, scope, _clock_us)
+    return Session.begin(environment, scope, _clock_us)
 
 
 def _reopen(environment: Environment, scope: versions.Scope, place: str) -> Store:
-    return Store(Session(environment, scope, _clock_us, place=place))
+    return Store(Session.begin(environment, scope, _clock_us, place=place))
 
 
 def _clock_us() -> int:

@@ -120,11 +120,9 @@ def test_eight_processes_read_whole_commits_while_one_writes(path: str):
     numbers = random.Random(7)
     while any(process.is_alive() for process in readers):
         transfer(environment, numbers)
-    results = [queue.get(timeout=60) for _ in readers]
-    for process in readers:
-        process.join()
-
     assert [process.exitcode for process in readers] == [0] * 8
+    results = [queue.get(timeout=60) for _ in readers]
+
     assert {total for sums, _ in results for total in sums} == {TOTAL}
     assert max(commits for _, commits in results) > 1
     assert environment.verify_pages() == []

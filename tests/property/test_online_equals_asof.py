@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import mlstore as ml
 from tests.support.data import answers, fact_lists, fact_table, instant, key_columns, label_table, microseconds, online_answers, times
 from tests.support.model import Fact, Key, ViewModel
-from tests.support.worlds import KNOWN, PLAIN, SECOND, WORLDS, World, shrink_limits
+from tests.support.worlds import KNOWN, PAIRED, PLAIN, SECOND, WORLDS, World, shrink_limits
 
 BULK_ROWS = 5  # of shrink_limits
 
@@ -138,3 +138,28 @@ def test_upkeep_changes_no_answer(interfere: Callable[[ml.Store], object]) -> No
         interfere(store)
 
         assert online_and_as_of(store, world, 40 * SECOND) == before
+
+
+@pytest.mark.parametrize("rows", [9, 17, 40])
+def test_of_tied_rows_in_one_bulk_write_the_last_wins_online_too(rows: int) -> None:
+    """A load is cut into segments. The online row came from the first segment that held a tie, the history's answer from the last."""
+    world, model = PAIRED, PAIRED.model()
+    with ml.open(":memory:") as store:
+        store.apply(*world.definitions())
+
+        Append([Fact(("a", 1), 0, {"amount": number}) for number in range(rows)]).run(store, world, model)
+
+        assert store.online_features(["paired:amount"], {"carrier": "a", "stop": 1}, now=instant(1))["amount"] == rows - 1
+        assert store.training_set(label_table(world, [(("a", 1), 1)]), ["paired"])["amount"].to_pylist() == [rows - 1]
+
+
+def test_an_answer_outside_its_ttl_is_the_same_online_and_as_of() -> None:
+    """Online gave the event time of the row that was too old, a training set gave none."""
+    world, model = KNOWN, KNOWN.model()
+    with ml.open(":memory:") as store:
+        store.apply(*world.definitions())
+        Append([Fact((1,), 0, {"amount": 1}, created=0)]).run(store, world, model)
+
+        online, as_of = online_and_as_of(store, world, 10 * SECOND + 1)
+
+        assert online == as_of

@@ -6,9 +6,9 @@ The store works with limits so small that tails are sealed and runs are merged w
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
@@ -34,9 +34,11 @@ from tests.support.data import (
     times,
 )
 from tests.support.model import Fact, Key, Row, ViewModel
-from tests.support.worlds import SECOND, WORLDS, World, shrink_limits
+from tests.support.worlds import FEATURES, SECOND, WORLDS, World, shrink_limits
 
 BULK_ROWS = 5  # of shrink_limits
+
+WIDER = {ml.int16: ml.int32, ml.int32: ml.int64}
 
 worlds = st.sampled_from(WORLDS)
 
@@ -64,7 +66,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.path = Path(self.folder.name) / "store.mls"
         self.store = ml.open(self.path, durability="normal")
         self.views: dict[str, ViewModel] = {}
-        self.added: dict[str, list[str]] = {world.name: [] for world in WORLDS}
+        self.schemas: dict[str, dict[str, ml.DType]] = {world.name: dict(FEATURES) for world in WORLDS}
         self.ttl: dict[str, str | None] = {}
         self.commits: list[Past] = []
         self.snapshots: dict[str, dict[str, ViewModel]] = {}
@@ -86,8 +88,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), world=worlds, mode=st.sampled_from(["append", "append", "upsert"]))
     def write(self, data: st.DataObject, world: World, mode: str) -> None:
-        facts = [self.with_added_features(world, fact) for fact in data.draw(fact_lists(world, bulk_rows=BULK_ROWS))]
-        commit = self.store.write(world.name, fact_table(world, facts, added=self.added[world.name]), mode=mode)
+        schema = self.schemas[world.name]
+        facts = [evolved(fact, schema) for fact in data.draw(fact_lists(world, bulk_rows=BULK_ROWS))]
+        commit = self.store.write(world.name, fact_table(world, facts, schema=schema), mode=mode)
         change = self.views[world.name].upsert if mode == "upsert" else self.views[world.name].append
         change(facts, commit_time=microseconds(commit.time))
         self.remember(commit)
@@ -115,14 +118,24 @@ class StoreMachine(RuleBasedStateMachine):
         self.remember(commit)
 
     @rule(world=worlds)
-    @precondition(lambda self: sum(map(len, self.added.values())) < 4)
     def add_a_feature(self, world: World) -> None:
-        name = f"added_{len(self.added[world.name])}"
-        self.added[world.name].append(name)
+        schema = self.schemas[world.name]
+        name = f"added_{len(schema)}"
+        schema[name] = ml.int64
         plan = self.store.apply(self.definition(world))
         self.views[world.name].features.append(name)
         assert [change.action for change in plan.changes] == ["evolve"]
         self.remember(self.store.history(limit=1)[0])
+
+    @rule(world=worlds)
+    @precondition(lambda self: any(schema["level"] in WIDER for schema in self.schemas.values()))
+    def widen_a_feature(self, world: World) -> None:
+        schema = self.schemas[world.name]
+        if schema["level"] in WIDER:
+            schema["level"] = WIDER[schema["level"]]
+            plan = self.store.apply(self.definition(world))
+            assert [change.action for change in plan.changes] == ["evolve"]
+            self.remember(self.store.history(limit=1)[0])
 
     @rule(world=worlds, seconds=st.integers(1, 20))
     def change_the_ttl(self, world: World, seconds: int) -> None:
@@ -204,16 +217,18 @@ class StoreMachine(RuleBasedStateMachine):
         check_history(store, world, model, start=None, end=None)
 
     def definition(self, world: World) -> ml.FeatureView:
-        view = world.view()
-        schema = {**view.schema, **dict.fromkeys(self.added[world.name], ml.int64)}
-        return world.view(schema=schema, **({"ttl": self.ttl[world.name]} if world.name in self.ttl else {}))
-
-    def with_added_features(self, world: World, fact: Fact) -> Fact:
-        added = {name: number + fact.event_time // SECOND for number, name in enumerate(self.added[world.name])}
-        return replace(fact, values={**fact.values, **added})
+        return world.view(schema=self.schemas[world.name], **({"ttl": self.ttl[world.name]} if world.name in self.ttl else {}))
 
     def remember(self, commit: ml.Commit) -> None:
         self.commits.append(Past(commit.id, microseconds(commit.time), copies(self.views)))
+
+
+def evolved(fact: Fact, schema: dict[str, ml.DType]) -> Fact:
+    """The fact with values for the features added since, and with a level that fills its type."""
+    added = {name: number + fact.event_time // SECOND for number, name in enumerate(schema) if name not in FEATURES}
+    level = fact.values["level"]
+    scale = 1 << (schema["level"].arrow.bit_width - 16)
+    return replace(fact, values={**fact.values, "level": None if level is None else level * scale, **added})
 
 
 def copies(views: dict[str, ViewModel]) -> dict[str, ViewModel]:
@@ -257,8 +272,7 @@ def check_history(store: ml.Store, world: World, model: ViewModel, *, start: int
 def check_state(store: ml.Store, world: World, model: ViewModel, time: int) -> None:
     rows = store.read(world.name, as_of=instant(time)).table()
 
-    newest = sorted(model.state(time).values(), key=lambda row: row.key)
-    assert history_rows(rows, world, model.features) == model_rows(newest, model.features)
+    assert history_rows(rows, world, model.features) == model_rows(model.state(time), model.features)
 
 
 StoreMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=30, deadline=timedelta(seconds=30))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -29,13 +29,13 @@ def key_columns(world: World, keys: Sequence[Key]) -> dict[str, list[object]]:
     return {name: [key[position] for key in keys] for position, name in enumerate(world.keys)}
 
 
-def fact_table(world: World, facts: Sequence[Fact], *, added: Sequence[str] = ()) -> pa.Table:
-    """The facts as a table that fits the view of `world`, with the int64 features added to it since."""
+def fact_table(world: World, facts: Sequence[Fact], *, schema: Mapping[str, ml.DType] = FEATURES) -> pa.Table:
+    """The facts as a table that fits the view of `world`, or what became of it."""
     columns = {name: pa.array(part, world.keys[name].arrow) for name, part in key_columns(world, [fact.key for fact in facts]).items()}
     columns["event_timestamp"] = pa.array([fact.event_time for fact in facts], INSTANT)
     if world.has_created:
         columns["known_time"] = pa.array([fact.created for fact in facts], INSTANT)
-    for name, dtype in {**FEATURES, **dict.fromkeys(added, ml.int64)}.items():
+    for name, dtype in schema.items():
         columns[name] = pa.array([fact.values.get(name) for fact in facts], dtype.arrow)
     return pa.table(columns)
 
@@ -90,6 +90,7 @@ feature_values = st.fixed_dictionaries(
         "amount": st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1), st.integers(0, 9)),
         "ratio": st.one_of(st.none(), st.floats(allow_nan=False), st.just(-0.0)),
         "note": st.one_of(st.none(), st.text(max_size=3)),
+        "level": st.one_of(st.none(), st.integers(-(2**15), 2**15 - 1)),
     }
 )
 

@@ -91,13 +91,15 @@ class ViewModel:
         """The answer at the end of time, over all rows; only its age is measured from `now`."""
         return self._answer([row for row in self.rows if row.key == key], now)
 
-    def state(self, time: int) -> dict[Key, Row]:
-        """The newest row of every key at `time`, however old."""
-        newest: dict[Key, Row] = {}
-        for row in sorted(self.rows, key=lambda row: row.rank):
-            if row.event_time < time or (row.event_time == time and not self.strict):
-                newest[row.key] = row
-        return newest
+    def state(self, time: int) -> list[Row]:
+        """The winning row of every key at `time`, ordered by key, with what the view answers for its features."""
+        found = []
+        for key in sorted({row.key for row in self.rows}):
+            answer = self.as_of(key, time)
+            if answer.event_time is not None:
+                past = [row for row in self.rows if row.key == key and row.event_time == answer.event_time]
+                found.append(replace(max(past, key=lambda row: row.rank), values=answer.values))
+        return found
 
     def between(self, start: int | None, end: int | None) -> list[Row]:
         """The rows with start <= event time < end, ordered by key and rank."""

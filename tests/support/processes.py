@@ -46,6 +46,10 @@ class Child:
         self.process.start()
         far_end.close()
 
+    def has_told(self) -> bool:
+        """True if there is something to hear, even if it is only that the child is gone."""
+        return bool(self._pipe.poll())
+
     def say(self, word: object = "stop") -> None:
         self._pipe.send(word)
 

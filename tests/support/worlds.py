@@ -12,7 +12,7 @@ from tests.support.model import Key, ViewModel
 
 SECOND = 1_000_000
 
-FEATURES = {"amount": ml.int64, "ratio": ml.float64, "note": ml.string}
+FEATURES = {"amount": ml.int64, "ratio": ml.float64, "note": ml.string, "level": ml.int16}
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,7 +228,7 @@ def _stage_table(stage: Stage, relation: Relation, table: pa.Table, first_row: i
         cells += cell_rows
         teller.tell(rows.rows * cells // all_cells)
 
-    placement = Placement(0, level_of(count), stage.next_segment)
+    placement = Placement(0, level_of(count), first_segment=stage.next_segment)
     with ThreadPoolExecutor(limits.WRITE_THREADS, "mlstore-write") as workers:
         stage.add_run(write_run(stage.put, relation, sorted_rows, placement, cuts, workers=workers, tell=written))
     return rows.rows

@@ -44,6 +44,10 @@ class Shelves:
         self._tails: dict[tuple[int, int], tuple[int, int, TailContent | None]] = {}
         self._lock = Lock()
 
+    def forget_addresses(self) -> None:
+        """Let go of everything that lies in the map."""
+        self.segments = SegmentCache()
+
     def shelf(self, reader: Reader, table: int, line: int) -> Shelf:
         state = load_state(reader, table, line)
         found = self._shelves.get((table, line))

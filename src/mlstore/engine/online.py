@@ -40,7 +40,7 @@ def put_latest(writer: Writer, relation: Relation, line: int, keys: Sequence[byt
     records = [prefix + key for key in keys]
     # An older event must not win: late arrivals go to history only, never to the online row.
     held = writer.get_many(ONLINE, records) if writer.first(ONLINE, prefix, prefix_end(prefix)) else [None] * len(records)
-    newer = [(record, row) for record, row, old in zip(records, rows, held, strict=True) if old is None or peek(row)[1:] > peek(old)[1:]]
+    newer = [(record, row) for record, row, old in zip(records, rows, held, strict=True) if old is None or peek(row)[1:] >= peek(old)[1:]]
     writer.put_many(ONLINE, newer)
     return len(records) - len(newer)
 

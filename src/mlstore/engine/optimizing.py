@@ -58,7 +58,9 @@ def _rewrite_one(context: WriteContext, relation: Relation, entry: SegmentEntry,
     content = SegmentContent(entry, load_extents(context.writer, entry.segment))
     deletes = list_deletes(context.writer, relation.table, context.scope.line).get(entry.segment)
     block = Block(relation, content, bound=LIVE, deletes=deletes, start=entry.start_row, segment=entry.segment)
-    upkeep.rewrite(context, relation, [(block, entry.start_row, entry.rows)], Placement(entry.run, entry.level, 0, tier))
+    upkeep.rewrite(
+        context, relation, [(block, entry.start_row, entry.rows)], Placement(entry.run, entry.level, tier=tier, place=entry.place)
+    )
     upkeep.drop_segment(context, relation, entry)
 
 

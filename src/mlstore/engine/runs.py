@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -41,12 +41,13 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a run goes: its number and level, the first of the segment numbers set aside for it, the tier."""
+    """Where rows go: the run and its level, the first of the segment numbers set aside, the tier, and the place in the run."""
 
     run: int
     level: int
-    first_segment: int
+    first_segment: int = 0
     tier: str = "hot"
+    place: int | None = 0
 
 
 def plan_cuts(rows: int, column_bytes: Sequence[int]) -> list[tuple[int, int]]:
@@ -99,24 +100,33 @@ def write_run(
 def _entry(relation: Relation, rows: Rows, placement: Placement, index: int, cut: tuple[int, int], built: BuiltSegment) -> SegmentEntry:
     start, stop = cut
     first, last = _key_span(rows.offsets, start, stop)
-    same_created = rows.same_created if rows.created is None else None
-    same_seq = rows.same_seq if rows.seq is None else None
+    time = _bounds(rows.time, 0, start, stop)
+    created = _bounds(rows.created, rows.same_created, start, stop)
+    seq = _bounds(rows.seq, rows.same_seq, start, stop)
     return SegmentEntry(
-        placement.first_segment + index,
-        placement.run,
-        placement.level,
-        relation.revision,
-        placement.tier,
-        stop - start,
-        0,
-        rows.keys.encoded_at(first),
-        rows.keys.encoded_at(last - 1),
-        *_bounds(rows.time, 0, start, stop),
-        *_bounds(rows.created, rows.same_created, start, stop),
-        *_bounds(rows.seq, rows.same_seq, start, stop),
-        same_created,
-        same_seq,
-        *astuple(built),
+        segment=placement.first_segment + index,
+        run=placement.run,
+        level=placement.level,
+        revision=relation.revision,
+        tier=placement.tier,
+        rows=stop - start,
+        start_row=0,
+        min_key=rows.keys.encoded_at(first),
+        max_key=rows.keys.encoded_at(last - 1),
+        min_time=time[0],
+        max_time=time[1],
+        min_created=created[0],
+        max_created=created[1],
+        min_seq=seq[0],
+        max_seq=seq[1],
+        created=rows.same_created if rows.created is None else None,
+        seq=rows.same_seq if rows.seq is None else None,
+        extents=built.extents,
+        size_bytes=built.size_bytes,
+        header_offset=built.header_offset,
+        header_size=built.header_size,
+        header_checksum=built.header_checksum,
+        place=placement.place or 0,
     )
 
 

@@ -162,7 +162,7 @@ def drop_extents(writer: Writer, segment: int) -> None:
 def list_entries(reader: Reader, table: int, line: int) -> list[SegmentEntry]:
     """All segments of a table on a line, run by run, each run in its order."""
     found = (decode_record(SegmentEntry, packed) for _, packed in reader.scan_prefix(SEGMENTS, _OWNER.pack(table, line)))
-    return sorted(found, key=SegmentEntry.place)
+    return sorted(found, key=SegmentEntry.order)
 
 
 def put_entry(writer: Writer, table: int, line: int, entry: SegmentEntry) -> None:

@@ -6,6 +6,7 @@ A context is one transaction with what it takes to understand it: the catalogue 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Self
 
 from mlstore.engine.catalog import Catalog, Relation, catalog_tick, load_catalog
 from mlstore.engine.offline import History, Shelves
@@ -50,6 +51,13 @@ class Session:
     shelves: Shelves = field(default_factory=Shelves)
     place: str = ""  # how the version of this handle was named
     _catalog: tuple[tuple[int, int], Catalog] | None = None
+
+    @classmethod
+    def begin(cls, environment: Environment, scope: Scope, clock_us: Callable[[], int], *, place: str = "") -> Self:
+        """The first session of a handle: told when the file is mapped anew."""
+        session = cls(environment, scope, clock_us, place=place)
+        environment.on_remap(session.shelves.forget_addresses)
+        return session
 
     def at(self, bound: int, place: str) -> "Session":
         """The same place, as it was at a version."""

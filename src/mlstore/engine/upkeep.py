@@ -73,7 +73,7 @@ def seal(context: WriteContext, relation: Relation) -> None:
     if content is None:
         return
     block = Block(relation, content, bound=LIVE, deletes=content.deletes)
-    placement = Placement(take_numbers(writer, "run"), 0, 0)
+    placement = Placement(take_numbers(writer, "run"), 0)
     rewrite(context, relation, [(block, 0, content.rows)], placement)
     clear_tail(writer, relation, line)
     state = load_state(writer, relation.table, line)
@@ -121,7 +121,7 @@ def merge_once(context: WriteContext, relation: Relation, plan: MergePlan, *, ti
     ]
     stops = plan_takes(blocks, [len(queue) > 1 for queue in queues])
     slices = [(block, block.start, stop) for block, stop in zip(blocks, stops, strict=True)]
-    rewrite(context, relation, slices, Placement(run_number, level + 1, 0, tier or queues[0][0].tier))
+    rewrite(context, relation, slices, Placement(run_number, level + 1, tier=tier or queues[0][0].tier, place=None))
     for queue, stop in zip(queues, stops, strict=True):
         _move_start(context, relation, queue[0], stop)
     if all(len(queue) == 1 and stop == queue[0].rows for queue, stop in zip(queues, stops, strict=True)):
@@ -181,7 +181,10 @@ def rewrite(context: WriteContext, relation: Relation, slices: Sequence[Slice], 
     if not rows.count:
         return []
     cuts = plan_cuts(rows.count, [column.nbytes for column in rows.columns])
-    placement = replace(placement, first_segment=take_numbers(writer, "segment", len(cuts)))
+    first_segment = take_numbers(writer, "segment", len(cuts))
+    # What a merge adds comes behind what it made before; what is only moved keeps its place.
+    place = first_segment if placement.place is None else placement.place
+    placement = replace(placement, first_segment=first_segment, place=place)
     entries = write_run(lambda segment, extent, value: put_extent(writer, segment, extent, value), relation, rows, placement, cuts)
     for entry, (start, stop) in zip(entries, cuts, strict=True):
         put_entry(writer, relation.table, line, entry)
@@ -221,7 +224,7 @@ def collect(writer: Writer) -> int:
 
 def _queues(entries: Sequence[SegmentEntry], inputs: Sequence[int]) -> list[list[SegmentEntry]]:
     """The segments left of each input run, in order; inputs used up are left out."""
-    queues = [sorted((entry for entry in entries if entry.run == number), key=SegmentEntry.place) for number in inputs]
+    queues = [sorted((entry for entry in entries if entry.run == number), key=SegmentEntry.order) for number in inputs]
     return [queue for queue in queues if queue]
 
 

@@ -48,10 +48,11 @@ class SegmentEntry:
     header_offset: int
     header_size: int
     header_checksum: int
+    place: int = 0  # segments of a run are in the order of (place, segment)
 
-    def place(self) -> tuple[int, bytes, int, int]:
-        """Where it stands among the segments of a table: by run, then in the order of its run."""
-        return self.run, self.min_key, self.min_time, self.segment
+    def order(self) -> tuple[int, int, int]:
+        """Where it stands among the segments of a table: by run, then in the order of its run, which settles ties."""
+        return self.run, self.place, self.segment
 
     @property
     def live_rows(self) -> int:

@@ -22,8 +22,9 @@ def octets(array: np.ndarray[Any, Any]) -> Bytes:
 
 RNG = np.random.default_rng(3)
 SAMPLES = {
-    "times": (octets(1_700_000_000_000_000 + np.cumsum(RNG.integers(900, 1100, 5000))), 8, DELTA_ZSTD),
-    "falling times": (octets(-(np.arange(5000) ** 2)), 8, DELTA_ZSTD),
+    "times": (octets(1_700_000_000_000_000 + 3_600_000_000 * np.arange(5000)), 8, DELTA_ZSTD),
+    "falling times": (octets(-7 * np.arange(5000)), 8, DELTA_ZSTD),
+    "uneven times": (octets(1_700_000_000_000_000 + np.cumsum(RNG.integers(900, 1100, 5000))), 8, None),
     "extremes": (octets(np.array([-(2**63), 2**63 - 1] * 50)), 8, None),
     "measurements": (octets((20 + 5 * RNG.random(5000)).astype(np.float32)), 4, PLANES_ZSTD),
     "decimals": (octets(RNG.integers(0, 9, 1000)), 16, None),

@@ -53,6 +53,7 @@ ENTRY = SegmentEntry(
     header_offset=64,
     header_size=70,
     header_checksum=2**64 - 1,
+    place=3,
 )
 STATE = TableState(tick=4, rows=9, deleted_rows=1, min_time=-3, max_time=None, merges=((0, 12, (3, 4, 7)), (1, 13, (5, 6))))
 REF = Ref("tag", 1, 2**40, "ab" * 16, -7, "before the backfill ✈")
@@ -110,20 +111,14 @@ def test_a_record_with_bytes_left_over_is_refused() -> None:
         decode_record(Ref, encode_record(REF) + b"\0")
 
 
-def test_an_entry_stands_by_run_and_then_in_the_order_of_its_keys() -> None:
-    entries = [replace(ENTRY, run=2), replace(ENTRY, min_key=b"b"), replace(ENTRY, min_key=b"a", segment=10), replace(ENTRY, min_key=b"a")]
+def test_entries_stand_by_run_and_then_in_the_order_of_their_run_whatever_they_hold() -> None:
+    # The first of run 4 holds a@1 a@5, the second a@5 b@0: what they hold says nothing of their order.
+    first = replace(ENTRY, run=4, place=0, segment=9, min_key=b"a", min_time=1)
+    second = replace(ENTRY, run=4, place=0, segment=10, min_key=b"a", min_time=0)
+    last = replace(ENTRY, run=4, place=1, segment=2, min_key=b"", min_time=0)
+    other = replace(ENTRY, run=3, place=7, segment=11)
 
-    placed = sorted(entries, key=SegmentEntry.place)
-
-    assert [(entry.run, entry.min_key, entry.segment) for entry in placed] == [(2, b"\0a", 9), (4, b"a", 9), (4, b"a", 10), (4, b"b", 9)]
-
-
-def test_the_segments_of_one_key_stand_in_the_order_of_their_run() -> None:
-    # The first holds a@1 a@5, the second a@5 b@0: the least time of the second is another key's and says nothing of their order.
-    first = replace(ENTRY, segment=9, min_key=b"a", min_time=1)
-    second = replace(ENTRY, segment=10, min_key=b"a", min_time=0)
-
-    assert sorted([second, first], key=SegmentEntry.place) == [first, second]
+    assert sorted([last, second, first, other], key=SegmentEntry.order) == [other, first, second, last]
 
 
 def test_live_rows_are_those_that_have_not_moved_on() -> None:

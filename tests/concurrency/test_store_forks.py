@@ -1,0 +1,118 @@
+"""Forks: parent and child go on with the same store, each with a mapping, locks and leases of its own."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+import mlstore as ml
+from tests.support import bank
+from tests.support.crash_limits import LIMITS
+from tests.support.processes import Child, Parent
+
+ROUNDS = 15
+FORKS = 8
+
+# Python 3.12 and later warn of a fork in a process with threads, such as those that pyarrow keeps.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
+    pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="no fork on this platform"),
+]
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bank, in a process whose tails, segments and loads are small."""
+    for name, size in LIMITS.items():
+        monkeypatch.setattr(f"mlstore.engine.limits.{name}", size)
+    path = tmp_path / "bank.mls"
+    bank.create(path)
+    return path
+
+
+def write_rounds(parent: Parent | None, store: ml.Store, first: int) -> list[str]:
+    """Small writes, then a large one, reading in between."""
+    promised = []
+    for number in range(first, first + ROUNDS):
+        promised.append(store.write("bank", bank.rounds([number])).id)
+        bank.watch(store)
+    promised.append(store.write("bank", bank.rounds(range(first + ROUNDS, first + 2 * ROUNDS))).id)
+    store.optimize()
+    bank.watch(store)
+    return promised
+
+
+@pytest.mark.slow
+def test_parent_and_child_both_read_and_write_after_a_fork(path: Path):
+    with ml.open(path, durability="normal") as store:
+        bank.watch(store)
+
+        with Child(write_rounds, store, 1000, method="fork") as child:
+            promised = {*write_rounds(None, store, 1), *child.result()}
+
+        assert bank.audit(store) == [0, *range(1, 1 + 2 * ROUNDS), *range(1000, 1000 + 2 * ROUNDS)]
+        assert promised <= {commit.id for commit in store.history()}
+        store.verify()
+
+
+def compare(parent: Parent, store: ml.Store, inherited: object, old: ml.Store) -> tuple[bool, int]:
+    """The inherited arrays are what they were after the parent has replaced all rows; so is the inherited version."""
+    parent.tell("ready")
+    parent.hear()
+    with ml.open(store.path) as fresh:
+        expected = fresh.at("loaded").read("bank").table()
+    return expected.equals(inherited), bank.watch(old)
+
+
+def test_arrays_and_versions_live_on_in_the_child(path: Path):
+    with ml.open(path, durability="normal") as store:
+        store.write("bank", bank.rounds(range(1, 50)))
+        store.snapshot("loaded")
+        table = store.read("bank").table()
+
+        with Child(compare, store, table, store.at("loaded"), method="fork") as child:
+            child.hear()
+            del table
+            for _ in range(3):
+                store.write("bank", bank.rounds(range(50)), mode="upsert")
+                store.optimize()
+            child.say("go on")
+
+            assert child.result() == (True, 49)
+
+
+def use(parent: Parent, store: ml.Store, number: int) -> str:
+    bank.watch(store)
+    return store.write("bank", bank.rounds([number])).id
+
+
+@pytest.mark.slow
+def test_children_forked_while_threads_read_and_write_do_not_hang(path: Path):
+    is_over = threading.Event()
+
+    def keep_busy(write: threading.Lock | None) -> None:
+        number = 1
+        while not is_over.is_set():
+            bank.watch(store)
+            if write is not None:
+                store.write("bank", bank.rounds([number]))
+                number += 1
+
+    with ml.open(path, durability="normal") as store:
+        threads = [threading.Thread(target=keep_busy, args=(lock,)) for lock in (None, None, threading.Lock())]
+        for thread in threads:
+            thread.start()
+        try:
+            promised = set()
+            for number in range(FORKS):
+                with Child(use, store, 100_000 + number, method="fork") as child:
+                    promised.add(child.result())
+        finally:
+            is_over.set()
+            for thread in threads:
+                thread.join()
+
+        assert promised <= {commit.id for commit in store.history()}
+        store.verify()
