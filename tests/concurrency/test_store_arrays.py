@@ -91,6 +91,7 @@ def test_arrays_outlive_the_deletion_of_the_file(path: Path):
     expected = digest(table)
 
     path.unlink()
+    Path(f"{path}-lock").unlink()
     with ml.open(path) as another:
         another.apply(METER, POWER)
         another.write("power", readings(9))

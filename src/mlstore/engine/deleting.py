@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mlstore.engine import online, upkeep
+from mlstore.engine import online
 from mlstore.engine.block import Block, Int64
 from mlstore.engine.reading import Query, plan_query, read_rows
 from mlstore.engine.removal import hide, pick_ranges, pick_where
@@ -59,7 +59,6 @@ def delete(
         hidden = hide(context, history, picks, seq)
         if hidden.rows and relation.layout.is_online:
             online.refresh(context.writer, context.history(relation), context.scope.line, hidden.keys)
-        upkeep.run(context, relation, 0)
         digest = hashlib.blake2b(b"\0".join(hidden.keys.encoded()), digest_size=16).digest()
         change = TableChange("delete", relation.label, relation.table, hidden.rows, seq, seq, digest)
         return context.commit(change, author=author, message=message)

@@ -46,15 +46,17 @@ def write(session: Session, name: str, data: Any, *, mode: Mode, author: str, me
     if len(ahead) < 2 and sum(table.num_rows for table in ahead) < limits.DIRECT_ROWS:
         with session.writing() as context:
             relation = context.catalog.relation(name)
-            changes = [write_rows(context, relation, conform(relation.layout, table), mode) for table in ahead]
-            return context.commit(*(changes or [_nothing(relation, mode)]), author=author, message=message)
+            rows = conform(relation.layout, ahead[0]) if ahead else None
+            change = write_rows(context, relation, rows, mode) if rows and rows.rows else _nothing(relation, mode)
+            owed = upkeep.run(context, relation, change.rows)
+            commit = context.commit(change, author=author, message=message)
+        upkeep.pay(session, relation, owed)
+        return commit
     return _load(session, relation, _unread(ahead, tables), total, mode, author, message, progress)
 
 
 def write_rows(context: WriteContext, relation: Relation, rows: Conformed, mode: Mode) -> TableChange:
     """Add a few rows to the tail."""
-    if not rows.rows:
-        return _nothing(relation, mode)
     writer, line = context.writer, context.scope.line
     first_seq = take_numbers(writer, "seq", rows.rows)
     batch = _order(relation, rows, mode, context.now_us)
@@ -72,7 +74,6 @@ def write_rows(context: WriteContext, relation: Relation, rows: Conformed, mode:
         late = online.put_latest(writer, relation, line, encoded, [packed[end - 1] for end in batch.offsets[1:].tolist()])
     digest = hashlib.blake2b(b"".join(packed), digest_size=16).digest()
     _grow(context, relation, batch.time, late, tail_rows=count, tail_bytes=sum(map(len, packed)))
-    upkeep.run(context, relation, count)
     return TableChange(mode, relation.label, relation.table, count, first_seq, first_seq + rows.rows - 1, digest)
 
 
@@ -194,7 +195,9 @@ def _load(
         stage.settle()
         with session.writing() as context:
             change = _publish(context, relation, stage.publish(context.writer), mode)
+            owed = upkeep.run(context, relation, change.rows)
             commit = context.commit(change, author=author, message=message)
+    upkeep.pay(session, relation, owed)
     Teller(progress, done, done).tell(0)
     return commit
 
@@ -236,7 +239,7 @@ def _stage_table(stage: Stage, relation: Relation, table: pa.Table, first_row: i
 
 def _publish(context: WriteContext, relation: Relation, runs: list[list[SegmentEntry]], mode: Mode) -> TableChange:
     """Make the staged segments part of the table. Each run takes one number of the sequence: ties inside are settled by place."""
-    relation = context.catalog.relation(relation.entry.name, relation.entry.version)  # it may have evolved meanwhile
+    relation = upkeep.current(context, relation)  # it may have evolved meanwhile
     first_seq = take_numbers(context.writer, "seq", max(1, len(runs)))
     digest, count = hashlib.blake2b(digest_size=16), 0
     now = _now(relation, context.now_us)
@@ -253,7 +256,6 @@ def _publish(context: WriteContext, relation: Relation, runs: list[list[SegmentE
             digest.update(entry.header_checksum.to_bytes(8, "little"))
             _grow(context, relation, content.time, late, segments=1, size_bytes=entry.size_bytes)
             count += entry.rows
-    upkeep.run(context, relation, count)
     last_seq = first_seq + max(1, len(runs)) - 1
     return TableChange(mode, relation.label, relation.table, count, first_seq, last_seq, digest.digest())
 

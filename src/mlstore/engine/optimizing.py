@@ -20,37 +20,39 @@ def optimize(session: Session, *, table: str | None, tier: Tier | None) -> dict[
     """Seal tails, merge runs until one is left, move segments to a tier, free what is free; see Store.optimize."""
     with session.reading() as context:
         relations = list(context.catalog.relations()) if table is None else [context.catalog.relation(table)]
-    moved = sealed = expired = 0
+    moved = sealed = expired = freed = 0
     for relation in relations:
         with session.writing() as writing:
-            relation = _current(writing, relation)
+            relation = upkeep.current(writing, relation)
             expired += upkeep.expire(writing, relation)
             sealed += load_state(writing.writer, relation.table, writing.scope.line).tail_rows
             upkeep.seal(writing, relation)
         merged = 1
         while merged:
             with session.writing() as writing:
-                merged = upkeep.merge_once(writing, _current(writing, relation), upkeep.plan_full_merge, tier=tier)
-                upkeep.collect(writing.writer)
+                merged = upkeep.merge_once(writing, upkeep.current(writing, relation), upkeep.plan_full_merge, tier=tier)
+                freed += upkeep.collect(writing.writer)
             moved += merged
         if tier is not None:
-            moved += _retier(session, relation, tier)
+            retiered, freed_by_it = _retier(session, relation, tier)
+            moved, freed = moved + retiered, freed + freed_by_it
     with session.writing() as writing:
         sweep(writing.writer)
-        freed = upkeep.collect(writing.writer)
+        freed += upkeep.collect(writing.writer)
     return {"rows_sealed": sealed, "rows_moved": moved, "rows_expired": expired, "segments_freed": freed}
 
 
-def _retier(session: Session, relation: Relation, tier: Tier) -> int:
-    moved = 0
+def _retier(session: Session, relation: Relation, tier: Tier) -> tuple[int, int]:
+    """Move segments to a tier, one a transaction; rows moved, and segments freed."""
+    moved = freed = 0
     while True:
         with session.writing() as context:
             entries = list_entries(context.writer, relation.table, context.scope.line)
             waiting = [entry for entry in entries if entry.tier != tier]
             if not waiting:
-                return moved
-            _rewrite_one(context, _current(context, relation), waiting[0], tier)
-            upkeep.collect(context.writer)
+                return moved, freed
+            _rewrite_one(context, upkeep.current(context, relation), waiting[0], tier)
+            freed += upkeep.collect(context.writer)
             moved += waiting[0].live_rows
 
 
@@ -62,7 +64,3 @@ def _rewrite_one(context: WriteContext, relation: Relation, entry: SegmentEntry,
         context, relation, [(block, entry.start_row, entry.rows)], Placement(entry.run, entry.level, tier=tier, place=entry.place)
     )
     upkeep.drop_segment(context, relation, entry)
-
-
-def _current(context: WriteContext, relation: Relation) -> Relation:
-    return context.catalog.relation(relation.entry.name, relation.entry.version)

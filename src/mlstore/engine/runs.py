@@ -41,13 +41,16 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where rows go: the run and its level, the first of the segment numbers set aside, the tier, and the place in the run."""
+    """Where rows go: the run and its level, the first of the segment numbers set aside, the tier.
+
+    `place`: the place in the run that the rows keep; None: behind what the run has, in the order of the segment numbers.
+    """
 
     run: int
     level: int
     first_segment: int = 0
     tier: str = "hot"
-    place: int | None = 0
+    place: int | None = None
 
 
 def plan_cuts(rows: int, column_bytes: Sequence[int]) -> list[tuple[int, int]]:
@@ -126,7 +129,7 @@ def _entry(relation: Relation, rows: Rows, placement: Placement, index: int, cut
         header_offset=built.header_offset,
         header_size=built.header_size,
         header_checksum=built.header_checksum,
-        place=placement.place or 0,
+        place=placement.first_segment + index if placement.place is None else placement.place,
     )
 
 

@@ -30,7 +30,7 @@ from mlstore.engine.segments import (
     put_entry,
     put_extent,
 )
-from mlstore.engine.session import WriteContext
+from mlstore.engine.session import ReadContext, Session, WriteContext
 from mlstore.engine.tail import clear_tail, load_tail
 from mlstore.engine.versions import LIVE, tags, take_numbers
 from mlstore.format.keymerge import merge_keys
@@ -47,8 +47,8 @@ Slice = tuple[Block, int, int]  # rows [first, last) of a block
 MergePlan = Callable[[TableState, Sequence[SegmentEntry], Callable[[], int]], TableState]
 
 
-def run(context: WriteContext, relation: Relation, rows_written: int) -> None:
-    """What a write owes: seal a full tail, and merge about as much as was written."""
+def run(context: WriteContext, relation: Relation, rows_written: int) -> int:
+    """Seal a full tail; how many rows the write owes to merging: what it added to segments, once for each level."""
     line = context.scope.line
     state = load_state(context.writer, relation.table, line)
     if state.tail_rows >= limits.TAIL_ROWS or state.tail_bytes >= limits.TAIL_BYTES:
@@ -56,14 +56,28 @@ def run(context: WriteContext, relation: Relation, rows_written: int) -> None:
         expire(context, relation)
         seal(context, relation)
     elif rows_written < limits.DIRECT_ROWS:
-        return
-    budget = max(rows_written, limits.SEGMENT_ROWS)
-    while budget > 0:
-        merged = merge_once(context, relation, plan_merges)
-        if not merged:
-            break
-        budget -= merged
-    collect(context.writer)
+        return 0
+    levels = 1 + max((entry.level for entry in list_entries(context.writer, relation.table, line)), default=0)
+    return levels * max(rows_written, limits.SEGMENT_ROWS)
+
+
+def pay(session: Session, relation: Relation, owed: int) -> None:
+    """Merge about as many rows as a write owes, each step in a transaction of its own, so that none is large."""
+    while owed > 0:
+        with session.reading() as context:
+            if not _is_due(context, relation):
+                return
+        with session.writing() as writing:
+            moved = merge_once(writing, current(writing, relation), plan_merges)
+            collect(writing.writer)
+        if not moved:
+            return
+        owed -= moved
+
+
+def current(context: ReadContext, relation: Relation) -> Relation:
+    """The relation as the catalogue of this transaction has it."""
+    return context.catalog.relation(relation.entry.name, relation.entry.version)
 
 
 def seal(context: WriteContext, relation: Relation) -> None:
@@ -121,7 +135,7 @@ def merge_once(context: WriteContext, relation: Relation, plan: MergePlan, *, ti
     ]
     stops = plan_takes(blocks, [len(queue) > 1 for queue in queues])
     slices = [(block, block.start, stop) for block, stop in zip(blocks, stops, strict=True)]
-    rewrite(context, relation, slices, Placement(run_number, level + 1, tier=tier or queues[0][0].tier, place=None))
+    rewrite(context, relation, slices, Placement(run_number, level + 1, tier=tier or queues[0][0].tier))
     for queue, stop in zip(queues, stops, strict=True):
         _move_start(context, relation, queue[0], stop)
     if all(len(queue) == 1 and stop == queue[0].rows for queue, stop in zip(queues, stops, strict=True)):
@@ -181,10 +195,7 @@ def rewrite(context: WriteContext, relation: Relation, slices: Sequence[Slice], 
     if not rows.count:
         return []
     cuts = plan_cuts(rows.count, [column.nbytes for column in rows.columns])
-    first_segment = take_numbers(writer, "segment", len(cuts))
-    # What a merge adds comes behind what it made before; what is only moved keeps its place.
-    place = first_segment if placement.place is None else placement.place
-    placement = replace(placement, first_segment=first_segment, place=place)
+    placement = replace(placement, first_segment=take_numbers(writer, "segment", len(cuts)))
     entries = write_run(lambda segment, extent, value: put_extent(writer, segment, extent, value), relation, rows, placement, cuts)
     for entry, (start, stop) in zip(entries, cuts, strict=True):
         put_entry(writer, relation.table, line, entry)
@@ -220,6 +231,13 @@ def collect(writer: Writer) -> int:
         drop_extents(writer, segment)
         writer.delete(TRASH, _SEGMENT.pack(segment))
     return len(free)
+
+
+def _is_due(context: ReadContext, relation: Relation) -> bool:
+    """Whether there is a merge to make or a segment to free."""
+    state = load_state(context.reader, relation.table, context.scope.line)
+    entries = list_entries(context.reader, relation.table, context.scope.line)
+    return bool(plan_merges(state, entries, lambda: 0).merges) or context.reader.first(TRASH) is not None
 
 
 def _queues(entries: Sequence[SegmentEntry], inputs: Sequence[int]) -> list[list[SegmentEntry]]:

@@ -29,6 +29,8 @@ def compress(data: Bytes, width: int) -> tuple[int, Bytes]:
 def decompress(packed: memoryview, codec: int, raw_size: int, width: int) -> Bytes:
     """The bytes that were compressed; CorruptionError when they cannot be had."""
     try:
+        if zstandard.frame_content_size(packed) != raw_size:  # before any memory is taken on its word
+            raise CorruptionError("a compressed buffer is not of the size that its segment says", hint="run verify(), restore a backup")
         data = np.frombuffer(zstandard.ZstdDecompressor().decompress(packed, max_output_size=raw_size), np.uint8)
     except zstandard.ZstdError as error:
         raise CorruptionError(f"a compressed buffer cannot be read: {error}", hint="run verify(), restore a backup") from error
