@@ -123,8 +123,10 @@ def files_opened_upstairs(modules: Iterable[Module]) -> Iterator[str]:
     for module in modules:
         if module.room in MAY_OPEN_FILES:
             continue
-        for node in ast.walk(module.tree):
-            if isinstance(node, ast.Call) and _opens_file(node.func, shadowed=_defines_open(module.tree)):
+        tree = module.tree
+        shadowed = _defines_open(tree)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and _opens_file(node.func, shadowed=shadowed):
                 yield f"{module.name}:{node.lineno} opens a file; only {' and '.join(sorted(MAY_OPEN_FILES))} may"
 
 

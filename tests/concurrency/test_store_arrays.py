@@ -10,7 +10,6 @@ import pyarrow as pa
 import pytest
 
 import mlstore as ml
-from tests.support.crash_limits import LIMITS
 from tests.support.processes import Child, Parent
 
 KEYS = 4000
@@ -34,8 +33,8 @@ def readings(generation: int) -> pa.Table:
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Meters, each read once, in segments."""
-    for name, size in LIMITS.items():
-        monkeypatch.setattr(f"mlstore.engine.limits.{name}", size)
+    monkeypatch.setattr("mlstore.engine.limits.DIRECT_ROWS", 1000)
+    monkeypatch.setattr("mlstore.engine.limits.SEGMENT_ROWS", 1500)
     path = tmp_path / "meters.mls"
     with ml.open(path) as store:
         store.apply(METER, POWER)

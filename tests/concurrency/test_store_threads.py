@@ -111,7 +111,7 @@ def test_closing_one_handle_leaves_the_other_at_work(path: Path):
 
 def test_rows_being_streamed_are_those_of_the_call_whatever_is_written_meanwhile(path: Path):
     with ml.open(path) as store:
-        store.write("bank", bank.rounds(range(1, 100)))
+        store.write("bank", bank.rounds(range(1, 50)))
         expected = store.read("bank").table()
 
         streamed = []

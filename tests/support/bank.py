@@ -65,7 +65,7 @@ def audit(store: ml.Store) -> list[int]:
 
 
 def watch_until_called(parent: Parent, path: Path, enough: int) -> int:
-    """In a process: watch the bank, tell once `enough` different rounds were seen, go on until called; the looks taken."""
+    """In a process: watch the bank, tell of the first look and when `enough` rounds were seen, go on until called; the looks taken."""
     seen, looks, last = set[int](), 0, 0
     with ml.open(path, read_only=True) as store:
         while not parent.has_called():
@@ -74,7 +74,7 @@ def watch_until_called(parent: Parent, path: Path, enough: int) -> int:
             last, looks = newest, looks + 1
             if newest not in seen:
                 seen.add(newest)
-                if len(seen) == enough:
+                if len(seen) in (1, enough):
                     parent.tell(looks)
     return looks
 

@@ -84,6 +84,9 @@ def find_problems(parent: Parent, path: Path, promises: Promises, truth: Truth) 
             write_on(store)
             store.verify()
             return problems
+    except ml.NotAStoreError as error:
+        # A file of which nothing was promised yet may be left unfinished, and is told apart from a store.
+        return [f"refused: {error}"] if promises.commits else []
     except (ml.MlstoreError, AssertionError) as error:
         return [f"{type(error).__name__}: {error}"]
 

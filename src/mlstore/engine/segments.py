@@ -62,11 +62,11 @@ class SegmentContent(Content):
         if lend is not None:
             lender = lend
             lent = open_column(stored, self.rows, lambda extent: lender(self._place(extent).address, self._place(extent).size))
-            return lent if lent.type == wanted.arrow else lent.cast(wanted.arrow)
+            return lent if lent.type == wanted.arrow else _converted(lent, wanted.arrow)
         opened = self._opened.get((number, wanted.spec))
         if opened is None:
             opened = open_column(stored, self.rows, self._fetch)
-            opened = opened if opened.type == wanted.arrow else opened.cast(wanted.arrow)
+            opened = opened if opened.type == wanted.arrow else _converted(opened, wanted.arrow)
             self._opened[number, wanted.spec] = opened
             self.decoded_bytes += opened.nbytes if self.is_cold else 0
         return opened
@@ -121,6 +121,14 @@ class SegmentCache:
             if content.decoded_bytes:
                 decoded -= content.decoded_bytes
                 del self._contents[segment]
+
+
+def _converted(column: pa.Array, wanted: pa.DataType) -> pa.Array:
+    """A column in the type a version knows it in: wider than stored, or, at a past version, narrower.
+
+    What does not fit a narrower type was written after that version, which does not see it.
+    """
+    return column.cast(wanted, safe=False)
 
 
 def read_header(entry: SegmentEntry, extents: Extents) -> SegmentHeader:

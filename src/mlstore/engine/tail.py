@@ -14,6 +14,7 @@ from mlstore.engine.catalog import Relation
 from mlstore.engine.versions import LIVE
 from mlstore.errors import CorruptionError
 from mlstore.format.keys import Keys
+from mlstore.format.rows import revision_of
 from mlstore.storage.keyspace import declare, prefix_end
 from mlstore.storage.transaction import Reader, Writer
 
@@ -84,7 +85,9 @@ class TailContent(Content):
     def column(self, relation: Relation, number: int, lend: Lend | None = None) -> pa.Array:
         wanted = relation.layout.features[number].dtype.arrow
         if number not in self._columns or self._columns[number].type != wanted:
-            self._columns[number] = relation.rows.decode(self.packed, [number]).columns[0]
+            # A past version does not know the revisions after it, nor does it see their rows.
+            known = [row if revision_of(row) <= relation.revision else None for row in self.packed]
+            self._columns[number] = relation.rows.decode(known, [number]).columns[0]
         return self._columns[number]
 
 

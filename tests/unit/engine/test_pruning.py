@@ -200,3 +200,14 @@ def test_a_filter_reads_only_the_segments_that_may_match(store: ml.Store, small_
     assert found == [42]
     assert len(set(read)) == 1
     assert store.info()["tables"][0]["segments"] == 10
+
+
+def test_a_filter_that_is_no_question_of_ranges_never_fails_for_the_ranges_of_a_block(store: ml.Store) -> None:
+    # Arrow puts the only value of a block in the place of the column, and 2**63 does not fit the int64 list beside it.
+    entity = ml.Entity("card", keys={"card": ml.int64})
+    store.apply(entity, ml.FeatureView("v", entity=entity, schema={"amount": ml.uint64}))
+    store.write("v", {"card": [1], "event_timestamp": ["1970-01-01"], "amount": pa.array([2**63], pa.uint64())})
+    store.optimize()
+
+    assert store.read("v", where=pc.field("amount").isin([0])).num_rows == 0
+    assert store.read("v", where=pc.field("amount").isin([2**63])).num_rows == 1
