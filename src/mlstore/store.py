@@ -352,7 +352,7 @@ class Store:
         """
         if tier is not None:
             _check_choice("tier", tier, ("hot", "cold"))
-        return optimizing.optimize(self._session, table=table, tier=tier)
+        return optimizing.optimize(self._session, table=table, tier=tier, author=_user())
 
     def backup(self, path: str | os.PathLike[str]) -> None:
         """Copy the store, as of now and without gaps, to a new file, while others read and write."""

@@ -170,7 +170,7 @@ def test_tables_read_while_segments_come_and_go_are_whole_and_stay_so(path: Path
     with Child(read_while_churning, path) as reader, ml.open(path, durability="normal") as store:
         reader.hear()
 
-        churn(store, 12)
+        churn(store, 6)
         reader.say("stop")
         reads, lent = reader.result()
 

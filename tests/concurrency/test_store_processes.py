@@ -6,6 +6,8 @@ import itertools
 import os
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pyarrow as pa
 import pytest
@@ -128,11 +130,12 @@ def test_a_load_does_not_sweep_what_another_process_is_staging(path: Path):
 def test_a_load_that_fails_while_publishing_leaves_the_segments_of_others_alone(path: Path, monkeypatch: pytest.MonkeyPatch):
     # The numbers given to segments in a transaction that failed are given again, to the next writer. The load that failed
     # took them for its own still, and removed the extents of the other's segments.
-    from mlstore.engine import staging, upkeep
+    from mlstore.engine import session, staging
 
+    monkeypatch.setattr("mlstore.engine.limits.STAGE_BYTES", 1 << 26)
     with ml.open(path) as store:
         with monkeypatch.context() as patches:
-            patches.setattr(upkeep, "run", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+            patches.setattr(session, "record_commit", Mock(side_effect=KeyboardInterrupt))
             leave = staging.Stage.__exit__
 
             def leave_late(stage: staging.Stage, *error: object) -> None:
@@ -150,13 +153,16 @@ def test_a_load_that_fails_while_publishing_leaves_the_segments_of_others_alone(
 
 
 def write_and_wait_in_the_transaction(parent: Parent, path: Path) -> str:
-    from mlstore.engine import upkeep
+    from mlstore.engine import session
 
-    def wait(*args: object) -> None:
+    record_commit = session.record_commit
+
+    def wait(*args: Any, **options: Any) -> ml.Commit:
         parent.tell("writing")
         parent.hear()
+        return record_commit(*args, **options)
 
-    upkeep.run = wait
+    session.record_commit = wait
     with ml.open(path) as store:
         return store.write("bank", bank.rounds([1])).id
 

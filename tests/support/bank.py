@@ -57,7 +57,9 @@ def watch(store: ml.Store) -> int:
 
 def audit(store: ml.Store) -> list[int]:
     """All rounds in the history, each of which is whole."""
-    history = store.read("bank").table().group_by("round").aggregate([("balance", "sum"), ("account_id", "count_distinct"), ([], "count_all")])
+    history = (
+        store.read("bank").table().group_by("round").aggregate([("balance", "sum"), ("account_id", "count_distinct"), ([], "count_all")])
+    )
     for row in history.to_pylist():
         assert row["balance_sum"] == TOTAL, row
         assert row["account_id_count_distinct"] == row["count_all"] == ACCOUNTS, row

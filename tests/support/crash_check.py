@@ -60,9 +60,9 @@ def check_cuts(events: Sequence[Event], cuts: Iterable[Cut], truth: Truth, folde
     def check(cut: Cut) -> list[str]:
         path = folder / f"{cut.place}-{cut.fate}-{cut.seed}.mls"
         path.write_bytes(image(events, cut))
-        promises = Promises((), ()) if may_forget else parse_promises(promised(events, cut))
+        promises = parse_promises(promised(events, cut))
         # In a process of its own: looking at a file that ends too early can be the end of it.
-        with Child(find_problems, path, promises, truth) as child:
+        with Child(find_problems, path, promises, truth, may_forget) as child:
             try:
                 found = child.result()
             except AssertionError as error:
@@ -75,12 +75,12 @@ def check_cuts(events: Sequence[Event], cuts: Iterable[Cut], truth: Truth, folde
         return list(chain.from_iterable(workers.map(check, cuts)))
 
 
-def find_problems(parent: Parent, path: Path, promises: Promises, truth: Truth) -> list[str]:
+def find_problems(parent: Parent, path: Path, promises: Promises, truth: Truth, may_forget: bool) -> list[str]:
     """Judge one image: runs in a child."""
     try:
         with ml.open(path, durability="normal") as store:
             store.verify()
-            problems = [*compare(store, promises, truth)]
+            problems = [*compare(store, truth), *([] if may_forget else find_missing(store, promises))]
             write_on(store)
             store.verify()
             return problems
@@ -91,17 +91,23 @@ def find_problems(parent: Parent, path: Path, promises: Promises, truth: Truth) 
         return [f"{type(error).__name__}: {error}"]
 
 
-def compare(store: ml.Store, promises: Promises, truth: Truth) -> Iterable[str]:
-    """The history is a part of the true one from its beginning, nothing promised is missing, and the rows are those of the last commit."""
+def compare(store: ml.Store, truth: Truth) -> Iterable[str]:
+    """The history is a part of the true one from its beginning, and the rows are those of its last commit."""
     history = tuple(commit.id for commit in reversed(store.history()))
     if history != truth.commits[: len(history)]:
         yield f"the history {history} never was"
     elif history and contents(store) != truth.contents[history[-1]]:
         yield f"the rows are not those of commit {history[-1]}"
     snapshots = store.info()["snapshots"]
+    yield from (f"snapshot {name} never was" for name, commit in snapshots.items() if truth.snapshots.get(name) != commit)
+
+
+def find_missing(store: ml.Store, promises: Promises) -> Iterable[str]:
+    """Nothing promised is missing."""
+    history = {commit.id for commit in store.history()}
+    snapshots = store.info()["snapshots"]
     yield from (f"commit {commit} was promised and is gone" for commit in promises.commits if commit not in history)
     yield from (f"snapshot {name} was promised and is gone" for name in promises.snapshots if name not in snapshots)
-    yield from (f"snapshot {name} never was" for name, commit in snapshots.items() if truth.snapshots.get(name) != commit)
 
 
 def write_on(store: ml.Store) -> None:

@@ -10,6 +10,7 @@ import itertools
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 from typing import TypeAlias
 
@@ -185,8 +186,8 @@ def take_stock(store: ml.Store) -> Account:
 
 def recount(account: Account, words: list[Act | Done]) -> Iterator[Account]:
     """What the store may hold after a life that told these words: with, and without, the act under way when it ended."""
-    for act in (word for word in words if not isinstance(word, Done)):
-        before, account = account, account.after(act)
-    if words and not isinstance(words[-1], Done):
+    acts = [word for word in words if not isinstance(word, Done)]
+    before = reduce(Account.after, acts[:-1], account)
+    if acts and not isinstance(words[-1], Done):
         yield before
-    yield account
+    yield reduce(Account.after, acts, account)

@@ -18,7 +18,7 @@ from mlstore.format.keys import Keys, encode_key
 from mlstore.schema.layout import Layout
 from mlstore.schema.timestamps import NULL_TIME, ceil_to_unit, floor_to_unit, instant_ns
 
-WON = "won"
+WON, TOO_OLD, REACHES_BACK = "won", "older than the ttl allows", 'null, and nulls="last_valid" reaches back'
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Explanation:
 
     feature: str
     key: dict[str, Any]
-    time: datetime
+    time: datetime | None
     value: Any
     status: str
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -60,6 +60,8 @@ def explain(context: ReadContext, label: Mapping[str, Any], feature: str, *, tim
         if name not in label:
             raise SchemaMismatchError(f"the label has no {name!r}, only {', '.join(label) or 'nothing'}", hint="give keys and time")
     key = {part.name: label[part.name] for part in layout.keys}
+    if label[timestamp] is None:
+        return Explanation(selected.references[0], key, None, None, NOT_FOUND)
     time = pa.chunked_array([pa.array([instant_ns(label[timestamp])], pa.timestamp("ns", "UTC"))])
     bounds = _bounds(layout, time, known_at)
     code = encode_key(relation.key_spec, list(key.values()))
@@ -68,7 +70,8 @@ def explain(context: ReadContext, label: Mapping[str, Any], feature: str, *, tim
     if winner is not None:
         status = PRESENT if winner["value"] is not None else NULL_VALUE
     else:
-        status = OUTSIDE_TTL if any(row["verdict"].startswith("older") for row in explained) else NOT_FOUND
+        verdicts = {row["verdict"] for row in explained}
+        status = NULL_VALUE if REACHES_BACK in verdicts else OUTSIDE_TTL if TOO_OLD in verdicts else NOT_FOUND
     at = time[0].cast(pa.timestamp("us", "UTC"), safe=False).as_py()
     return Explanation(selected.references[0], key, at, winner and winner["value"], status, explained)
 
@@ -134,10 +137,8 @@ def _verdict(row: dict[str, Any], layout: Layout, bounds: _Bounds) -> str:
         return "deleted"
     if row["time"] > bounds.latest:
         return "not before the label (boundary is strict)" if layout.is_strict else "after the label"
-    if bounds.oldest is not None and row["time"] < bounds.oldest:
-        return "older than the ttl allows"
     if bounds.known is not None and (row["known"] > bounds.known or row["known"] == NULL_TIME):
         return "not yet known"
-    if layout.last_valid and row["value"] is None:
-        return 'null, and nulls="last_valid" reaches back'
-    return WON
+    if bounds.oldest is not None and row["time"] < bounds.oldest:
+        return TOO_OLD
+    return REACHES_BACK if layout.last_valid and row["value"] is None else WON

@@ -16,7 +16,7 @@ from mlstore.format.manifest import SegmentEntry
 Tier = Literal["hot", "cold"]
 
 
-def optimize(session: Session, *, table: str | None, tier: Tier | None) -> dict[str, Any]:
+def optimize(session: Session, *, table: str | None, tier: Tier | None, author: str) -> dict[str, Any]:
     """Seal tails, merge runs until one is left, move segments to a tier, free what is free; see Store.optimize."""
     with session.reading() as context:
         relations = list(context.catalog.relations()) if table is None else [context.catalog.relation(table)]
@@ -24,7 +24,10 @@ def optimize(session: Session, *, table: str | None, tier: Tier | None) -> dict[
     for relation in relations:
         with session.writing() as writing:
             relation = upkeep.current(writing, relation)
-            expired += upkeep.expire(writing, relation)
+            change = upkeep.expire(writing, relation)
+            if change is not None:
+                writing.commit(change, author=author, message="rows beyond the retention")
+                expired += change.rows
             sealed += load_state(writing.writer, relation.table, writing.scope.line).tail_rows
             upkeep.seal(writing, relation)
         merged = 1

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -132,6 +133,8 @@ def read(
         if where is not None and blocks:
             blocks = keep_promising(blocks, relation.layout, where, full_schema(relation.layout))
         blocks.sort(key=_place)
+        if not relation.layout.is_online and _interleave(blocks):
+            return Rows(query.schema, [Piece(query, None, None, _in_order(query, blocks))])
         return Rows(query.schema, _take_hold(session, context, query, blocks))
 
 
@@ -208,7 +211,7 @@ def _needed(label: str, schema: pa.Schema, output: tuple[str, ...], where: pc.Ex
         try:
             empty.filter(where)
         except pa.ArrowInvalid as error:
-            missing = re.search(r"No match for FieldRef\.Name\((.*?)\) in", str(error))
+            missing = re.search(r"No match for FieldRef\.(?:Nested\(FieldRef\.)?Name\((.*?)\)", str(error))
             if missing is None:
                 raise SchemaMismatchError(f"the filter does not fit {label}: {error}", hint="compare values of one type") from error
             if missing[1] not in schema.names:
@@ -239,6 +242,27 @@ def _take_hold(session: Session, context: ReadContext, query: Query, blocks: Seq
         else:
             pieces.append(Piece(query, block, lease.buffer))
     return pieces
+
+
+def _interleave(blocks: Sequence[Block]) -> bool:
+    """Whether rows of one block belong between those of another."""
+    return any(_end(block) > _place(following) for block, following in pairwise(blocks))
+
+
+def _in_order(query: Query, blocks: Sequence[Block]) -> tuple[pa.RecordBatch, ...]:
+    """The rows of a table in the order of (key, event time, created, writing), whatever block they lie in."""
+    picked = [np.arange(block.content.rows) if rows is None else rows for block in blocks for rows in (_matching_rows(query, block),)]
+    parts = list(zip(blocks, picked, strict=True))
+    keys = merge_keys([block.keys for block in blocks])
+    codes = [keys.search(block.keys)[block.key_of(rows)] for block, rows in parts]
+    times = [block.content.time[rows] for block, rows in parts]
+    created = [block.created_of(rows) for block, rows in parts]
+    seqs = [block.seq_of(rows) for block, rows in parts]
+    order = np.lexsort([np.concatenate(clock) for clock in (seqs, created, times, codes)])
+    table = pa.concat_tables([read_rows(query, block, rows) for block, rows in parts]).take(pa.array(order))
+    if query.where is not None:
+        table = table.filter(query.where)
+    return tuple(table.select(list(query.output)).combine_chunks().to_batches())
 
 
 def _copied(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -273,9 +297,15 @@ def _block_column(relation: Relation, block: Block, name: str, rows: Int64 | Non
 
 
 def _place(block: Block) -> tuple[bytes, int, int]:
-    content = block.content
-    first = block.start
-    return (block.keys.encoded_at(0), int(content.time[first]), int(block.seq_of(np.array([first]))[0]))
+    """(key, event time, seq) of its first row."""
+    first = np.array([block.start])
+    return block.keys.encoded_at(0), int(block.content.time[first][0]), int(block.seq_of(first)[0])
+
+
+def _end(block: Block) -> tuple[bytes, int, int]:
+    """(key, event time, seq) of its last row."""
+    last = np.array([block.content.rows - 1])
+    return block.keys.encoded_at(len(block.keys) - 1), int(block.content.time[last][0]), int(block.seq_of(last)[0])
 
 
 def _read_as_of(history: History, query: Query, as_of: TimeLike) -> Rows:

@@ -28,16 +28,17 @@ class Selected:
         return [f"{name}:{self.relation.layout.features[number].name}" for number in self.numbers]
 
 
-def select(catalog: Catalog, features: Features, *, taken: Iterable[str], full_names: bool) -> list[Selected]:
+def select(catalog: Catalog, features: Features, *, taken: Iterable[str], full_names: bool, status: bool = False) -> list[Selected]:
     """The features asked for, view by view in the order of first mention; `taken` are names the output has already."""
     names = tuple(taken)
     references = (features,) if isinstance(features, str) else tuple(features) if isinstance(features, list | tuple) else ()
     if not references or not all(isinstance(reference, str) for reference in references):
-        return _select(catalog, features, names, full_names)
-    return catalog.remember(("select", references, names, full_names), lambda: _select(catalog, features, names, full_names))
+        return _select(catalog, features, names, full_names, status)
+    question = ("select", references, names, full_names, status)
+    return catalog.remember(question, lambda: _select(catalog, features, names, full_names, status))
 
 
-def _select(catalog: Catalog, features: Features, taken: tuple[str, ...], full_names: bool) -> list[Selected]:
+def _select(catalog: Catalog, features: Features, taken: tuple[str, ...], full_names: bool, status: bool) -> list[Selected]:
     wanted: dict[str, tuple[Relation, dict[int, None]]] = {}
     for text in _references(catalog, features):
         reference = parse_reference(text)
@@ -54,7 +55,7 @@ def _select(catalog: Catalog, features: Features, taken: tuple[str, ...], full_n
     if not wanted:
         views = [relation.label for relation in catalog.relations() if relation.layout.is_online]
         raise UsageError("the list of features is empty", hint=f'name at least one, as "view" or "view:feature": {suggest("", views)}')
-    return _named(list(wanted.values()), taken, full_names)
+    return _named(list(wanted.values()), taken, full_names, status)
 
 
 def status_names(selected: Selected) -> list[str]:
@@ -77,12 +78,14 @@ def _references(catalog: Catalog, features: Features) -> Iterable[str]:
             raise UsageError(f"{feature!r:.60} is no feature", hint='give "view", "view:feature", a FeatureView or a FeatureService')
 
 
-def _named(wanted: list[tuple[Relation, dict[int, None]]], taken: tuple[str, ...], full_names: bool) -> list[Selected]:
+def _named(wanted: list[tuple[Relation, dict[int, None]]], taken: tuple[str, ...], full_names: bool, status: bool) -> list[Selected]:
     names = [(relation, number, relation.layout.features[number].name) for relation, numbers in wanted for number in numbers]
     uses = Counter(taken) + Counter(name for _, _, name in names)
     outputs = [f"{relation.label}__{name}" if full_names or uses[name] > 1 else name for relation, _, name in names]
-    for output, count in (Counter(outputs) + Counter(set(taken))).items():
-        if count > 1:
-            raise NameClashError(f"two output columns would be called {output!r}", hint="rename the column of the labels")
     rest = iter(outputs)
-    return [Selected(relation, tuple(numbers), tuple(next(rest) for _ in numbers)) for relation, numbers in wanted]
+    selection = [Selected(relation, tuple(numbers), tuple(next(rest) for _ in numbers)) for relation, numbers in wanted]
+    told = [name for selected in selection for name in status_names(selected)] if status else []
+    for output, count in (Counter(outputs) + Counter(told) + Counter(set(taken))).items():
+        if count > 1:
+            raise NameClashError(f"two output columns would be called {output!r}", hint="rename the column that was given")
+    return selection

@@ -42,10 +42,10 @@ class Ask:
 def online_features(context: ReadContext, features: Features, keys: Any, ask: Ask) -> dict[str, Any] | pa.Table:
     """A dict for one key, a table for many; see Store.online_features."""
     if isinstance(keys, Mapping) and not any(_is_column(value) for value in keys.values()):
-        selection = select(context.catalog, features, taken=keys, full_names=ask.full_names)
+        selection = select(context.catalog, features, taken=keys, full_names=ask.full_names, status=ask.status)
         return _one(context, selection, keys, ask)
     table = to_table(keys, what="keys")
-    selection = select(context.catalog, features, taken=table.column_names, full_names=ask.full_names)
+    selection = select(context.catalog, features, taken=table.column_names, full_names=ask.full_names, status=ask.status)
     return _many(context, selection, table, ask)
 
 

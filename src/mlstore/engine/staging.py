@@ -37,6 +37,7 @@ class Stage:
         self._waiting: list[Extent] = []
         self._waiting_bytes = 0
         self._numbers: dict[int, int] = {}  # own number -> number in the file
+        self._written_ahead: list[int] = []  # numbers that are in the file; those of a failed transaction are anybody's again
         self._leases: list[Lease | None] = []
         self._runs: list[list[SegmentEntry]] = []
         self._is_published = False
@@ -58,9 +59,9 @@ class Stage:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._scribe is not None:
             self._scribe.shutdown(wait=True)
-        if not self._is_published and self._numbers:
+        if not self._is_published and self._written_ahead:
             with self._session.writing() as context:
-                _give_up(context.writer, self._numbers.values())
+                _give_up(context.writer, self._written_ahead)
         self._leases.clear()
 
     def put(self, segment: int, extent: int, value: Bytes) -> None:
@@ -84,7 +85,7 @@ class Stage:
     def publish(self, writer: Writer) -> list[list[SegmentEntry]]:
         """Write what still waits, and hand all over to this transaction: the entries with their numbers in the file."""
         self._place(writer, self._waiting)
-        for number in self._numbers.values():
+        for number in self._written_ahead:
             writer.delete(STAGED, _SEGMENT.pack(number))
         writer.on_commit(self._mark_published)
         first_run = take_numbers(writer, "run", max(1, len(self._runs)))
@@ -105,9 +106,11 @@ class Stage:
     def _write_ahead(self, extents: list[Extent]) -> None:
         """In the thread of its own: one transaction of staged extents."""
         with self._session.writing() as context:
-            for number in self._place(context.writer, extents):
+            new = self._place(context.writer, extents)
+            for number in new:
                 context.writer.put(STAGED, _SEGMENT.pack(number), b"")
                 self._leases.append(self._session.environment.leases.acquire(number))
+        self._written_ahead += new
 
     def _place(self, writer: Writer, extents: list[Extent]) -> list[int]:
         """Put extents under their segments' numbers in the file; the numbers newly given."""

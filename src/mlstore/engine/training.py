@@ -42,7 +42,7 @@ def training_set(context: ReadContext, labels: Any, features: Features, options:
     """The labels with the features as of each label's time; see Store.training_set."""
     table = to_table(labels, what="labels")
     _check_labels(table, options.timestamp)
-    selection = select(context.catalog, features, taken=table.column_names, full_names=options.full_names)
+    selection = select(context.catalog, features, taken=table.column_names, full_names=options.full_names, status=options.status)
     asker = _Asker(table, options)
     names: list[str] = []
     columns: list[pa.Array] = []
@@ -54,9 +54,6 @@ def training_set(context: ReadContext, labels: Any, features: Features, options:
         if options.status:
             names += status_names(selected)
             columns += [answer.status, answer.event_time, answer.valid_to]
-    for name in names:
-        if name in table.column_names:
-            raise NameClashError(f"two output columns would be called {name!r}", hint="rename the column of the labels")
     joined = pa.Table.from_arrays(table.columns + columns, names=table.column_names + names)
     return joined.replace_schema_metadata(_metadata(context, table, selection, options, names, columns))
 

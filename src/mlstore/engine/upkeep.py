@@ -34,7 +34,7 @@ from mlstore.engine.session import ReadContext, Session, WriteContext
 from mlstore.engine.tail import clear_tail, load_tail
 from mlstore.engine.versions import LIVE, tags, take_numbers
 from mlstore.format.keymerge import merge_keys
-from mlstore.format.manifest import SegmentEntry, TableState
+from mlstore.format.manifest import SegmentEntry, TableChange, TableState
 from mlstore.format.order import order_rows
 from mlstore.storage.keyspace import declare
 from mlstore.storage.transaction import Writer
@@ -62,17 +62,18 @@ def run(context: WriteContext, relation: Relation, rows_written: int) -> int:
 
 
 def pay(session: Session, relation: Relation, owed: int) -> None:
-    """Merge about as many rows as a write owes, each step in a transaction of its own, so that none is large."""
-    while owed > 0:
-        with session.reading() as context:
-            if not _is_due(context, relation):
-                return
+    """Merge about as many rows as a write owes, in transactions of their own and of bounded size."""
+    with session.reading() as context:
+        is_due = owed > 0 and _is_due(context, relation)
+    while is_due:
         with session.writing() as writing:
-            moved = merge_once(writing, current(writing, relation), plan_merges)
+            while owed > 0 and writing.writer.dirty_bytes < limits.STAGE_BYTES:
+                moved = merge_once(writing, current(writing, relation), plan_merges)
+                owed -= moved
+                if not moved:
+                    break
+            is_due = bool(moved) and owed > 0
             collect(writing.writer)
-        if not moved:
-            return
-        owed -= moved
 
 
 def current(context: ReadContext, relation: Relation) -> Relation:
@@ -94,17 +95,17 @@ def seal(context: WriteContext, relation: Relation) -> None:
     put_state(writer, relation.table, line, state.changed(tail_rows=0, tail_bytes=0))
 
 
-def expire(context: WriteContext, relation: Relation) -> int:
-    """Delete the rows that have outlived the retention; how many."""
+def expire(context: WriteContext, relation: Relation) -> TableChange | None:
+    """Delete the rows that have outlived the retention; the change to be committed, if any."""
     horizon = _horizon(context, relation)
     if horizon is None:
-        return 0
+        return None
     history = context.history(relation)
     seq = take_numbers(context.writer, "seq")
     hidden = hide(context, history, pick_where(history.blocks(last_time=horizon - 1), MIN_TIME, horizon - 1, None), seq)
     if hidden.rows and relation.layout.is_online:
         online.refresh(context.writer, context.history(relation), context.scope.line, hidden.keys)
-    return hidden.rows
+    return TableChange("expire", relation.label, relation.table, hidden.rows, seq, seq, b"") if hidden.rows else None
 
 
 def merge_once(context: WriteContext, relation: Relation, plan: MergePlan, *, tier: str | None = None) -> int:

@@ -381,6 +381,26 @@ def test_the_last_of_equal_rows_of_a_bulk_load_wins_on_every_path(
     store.verify()
 
 
+@pytest.mark.parametrize("segment_rows", [1, 2, 3])
+def test_ties_are_settled_alike_at_every_step_of_a_merge(store: ml.Store, monkeypatch: pytest.MonkeyPatch, segment_rows: int) -> None:
+    monkeypatch.setattr(limits, "DIRECT_ROWS", 1)
+    monkeypatch.setattr(limits, "SEGMENT_ROWS", segment_rows)
+    apply_plain(store)
+    store.write("plain", fact_table(PLAIN, TIED))
+    store.write("plain", fact_table(PLAIN, [Fact((0,), second * SECOND, {"amount": 9}) for second in range(3)]))
+
+    moved, steps = 1, 0
+    while moved:
+        assert answers_of_card_one(store) == (3, 3, 3)
+        with store._session.writing() as context:
+            moved = upkeep.merge_once(context, context.catalog.relation("plain"), upkeep.plan_full_merge)
+        steps += 1
+
+    assert steps > 3
+    assert store.info()["tables"][0]["runs"] == 1
+    store.verify()
+
+
 @pytest.mark.parametrize("moved", [1, 2, 3])
 def test_ties_are_settled_alike_while_segments_move_to_another_tier(store: ml.Store, monkeypatch: pytest.MonkeyPatch, moved: int) -> None:
     monkeypatch.setattr(limits, "DIRECT_ROWS", 1)
