@@ -3,14 +3,12 @@
 from typing import Any, Literal
 
 from mlstore.engine import upkeep
-from mlstore.engine.block import Block
 from mlstore.engine.catalog import Relation
 from mlstore.engine.offline import load_state
 from mlstore.engine.runs import Placement
-from mlstore.engine.segments import SegmentContent, list_deletes, list_entries, load_extents
+from mlstore.engine.segments import list_deletes, list_entries
 from mlstore.engine.session import Session, WriteContext
 from mlstore.engine.staging import sweep
-from mlstore.engine.versions import LIVE
 from mlstore.format.manifest import SegmentEntry
 
 Tier = Literal["hot", "cold"]
@@ -60,9 +58,8 @@ def _retier(session: Session, relation: Relation, tier: Tier) -> tuple[int, int]
 
 
 def _rewrite_one(context: WriteContext, relation: Relation, entry: SegmentEntry, tier: Tier) -> None:
-    content = SegmentContent(entry, load_extents(context.writer, entry.segment))
     deletes = list_deletes(context.writer, relation.table, context.scope.line).get(entry.segment)
-    block = Block(relation, content, bound=LIVE, deletes=deletes, start=entry.start_row, segment=entry.segment)
+    block = upkeep.open_block(context.writer, relation, entry, deletes)
     upkeep.rewrite(
         context, relation, [(block, entry.start_row, entry.rows)], Placement(entry.run, entry.level, tier=tier, place=entry.place)
     )

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlstore.engine import limits, online
-from mlstore.engine.block import Block, Int64
+from mlstore.engine.block import Block, Deletes, Int64
 from mlstore.engine.catalog import Relation
 from mlstore.engine.offline import MIN_TIME, load_state, put_state
 from mlstore.engine.removal import hide, pick_where
@@ -37,7 +37,7 @@ from mlstore.format.keymerge import merge_keys
 from mlstore.format.manifest import SegmentEntry, TableChange, TableState
 from mlstore.format.order import order_rows
 from mlstore.storage.keyspace import declare
-from mlstore.storage.transaction import Writer
+from mlstore.storage.transaction import Reader, Writer
 
 TRASH = declare("trash")  # segments out of every manifest that some reader still holds
 
@@ -123,26 +123,21 @@ def merge_once(context: WriteContext, relation: Relation, plan: MergePlan, *, ti
         put_state(writer, relation.table, line, state.changed(merges=state.merges[1:]))
         return 0
     put_state(writer, relation.table, line, state.changed())
-    blocks = [
-        Block(
-            relation,
-            SegmentContent(queue[0], load_extents(writer, queue[0].segment)),
-            bound=LIVE,
-            deletes=deletes.get(queue[0].segment),
-            start=queue[0].start_row,
-            segment=queue[0].segment,
-        )
-        for queue in queues
-    ]
-    stops = plan_takes(blocks, [len(queue) > 1 for queue in queues])
-    slices = [(block, block.start, stop) for block, stop in zip(blocks, stops, strict=True)]
+    takes = _take(queues, lambda entry: open_block(writer, relation, entry, deletes.get(entry.segment)))
+    slices = [(block, block.start, stop) for _, block, stop in takes]
     rewrite(context, relation, slices, Placement(run_number, level + 1, tier=tier or queues[0][0].tier))
-    for queue, stop in zip(queues, stops, strict=True):
-        _move_start(context, relation, queue[0], stop)
-    if all(len(queue) == 1 and stop == queue[0].rows for queue, stop in zip(queues, stops, strict=True)):
+    for entry, _, stop in takes:
+        _move_start(context, relation, entry, stop)
+    if sum(stop - first for _, first, stop in slices) == sum(entry.live_rows for queue in queues for entry in queue):
         state = load_state(writer, relation.table, line)
         put_state(writer, relation.table, line, state.changed(merges=state.merges[1:]))
     return sum(stop - first for _, first, stop in slices)
+
+
+def open_block(reader: Reader, relation: Relation, entry: SegmentEntry, deletes: Deletes | None) -> Block:
+    """All that a segment holds, whatever the version."""
+    content = SegmentContent(entry, load_extents(reader, entry.segment))
+    return Block(relation, content, bound=LIVE, deletes=deletes, start=entry.start_row, segment=entry.segment)
 
 
 def plan_merges(state: TableState, entries: Sequence[SegmentEntry], take_run: Callable[[], int]) -> TableState:
@@ -172,10 +167,10 @@ def plan_full_merge(state: TableState, entries: Sequence[SegmentEntry], take_run
     return replace(state, merges=((level, take_run(), tuple(sorted(inputs))),))
 
 
-def plan_takes(blocks: Sequence[Block], has_more: Sequence[bool]) -> list[int]:
-    """How far each input may be read so that all rows up to one place (key, time) are taken, about a segment's worth in all.
+def plan_cut(blocks: Sequence[Block], has_more: Sequence[bool]) -> tuple[bytes, int] | None:
+    """The place (key, time) up to which a step takes all rows, about a segment's worth; None: everything that is left.
 
-    No input may be read beyond its first segment, so an input that has more caps the place at the last row of that segment.
+    `blocks`: the first segment of each input. One that has more behind it caps the place at its last row.
     """
     quota = max(1, limits.SEGMENT_ROWS // len(blocks))
     ends = [min(block.start + quota, block.content.rows) - 1 for block in blocks]
@@ -184,9 +179,7 @@ def plan_takes(blocks: Sequence[Block], has_more: Sequence[bool]) -> list[int]:
         for block, end, more in zip(blocks, ends, has_more, strict=True)
         if more or end + 1 < block.content.rows
     ]
-    if not caps:
-        return [block.content.rows for block in blocks]
-    return [_row_after(block, *min(caps)) for block in blocks]
+    return min(caps, default=None)
 
 
 def rewrite(context: WriteContext, relation: Relation, slices: Sequence[Slice], placement: Placement) -> list[SegmentEntry]:
@@ -245,6 +238,25 @@ def _queues(entries: Sequence[SegmentEntry], inputs: Sequence[int]) -> list[list
     """The segments left of each input run, in order; inputs used up are left out."""
     queues = [sorted((entry for entry in entries if entry.run == number), key=SegmentEntry.order) for number in inputs]
     return [queue for queue in queues if queue]
+
+
+def _take(queues: Sequence[Sequence[SegmentEntry]], open_entry: Callable[[SegmentEntry], Block]) -> list[tuple[SegmentEntry, Block, int]]:
+    """(entry, block, row behind the last one taken) of each segment that a step takes rows from.
+
+    Rows of one (key, time) are taken together, also from the segments behind: what is left never ties with what has moved.
+    """
+    first = [open_entry(queue[0]) for queue in queues]
+    cut = plan_cut(first, [len(queue) > 1 for queue in queues])
+    takes = []
+    for queue, block in zip(queues, first, strict=True):
+        for entry in queue:
+            block = block if entry is queue[0] else open_entry(entry)
+            stop = block.content.rows if cut is None else _row_after(block, *cut)
+            if stop > block.start:
+                takes.append((entry, block, stop))
+            if stop < block.content.rows:
+                break
+    return takes
 
 
 def _move_start(context: WriteContext, relation: Relation, entry: SegmentEntry, stop: int) -> None:

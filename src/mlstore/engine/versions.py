@@ -89,6 +89,11 @@ def record_commit(writer: Writer, line: int, changes: tuple[TableChange, ...], *
     return commit
 
 
+def is_indexed(reader: Reader, commit: Commit) -> bool:
+    """Whether the commit's id, which is the hash of its content, was given to it when it was made."""
+    return reader.get(COMMIT_IDS, bytes.fromhex(commit.id)) == _LINE_SEQ.pack(commit.line, commit.seq)
+
+
 def head(reader: Reader, line: int, bound: int = LIVE) -> Commit | None:
     """The newest commit of a line, up to a bound."""
     found = reader.last(COMMITS, _LINE_SEQ.pack(line, 0), _LINE_SEQ.pack(line, bound) + b"\0")
@@ -151,8 +156,8 @@ def tags(reader: Reader) -> dict[str, Ref]:
 
 
 def _check_name(name: str) -> None:
-    if not name or len(name) > 200 or name != name.strip() or any(not c.isprintable() or c in "/\\:@" for c in name):
-        hint = "1 to 200 printable characters, none of / \\ : @"
+    if not name or len(name) > 120 or name != name.strip() or any(not c.isprintable() or c in "/\\:@" for c in name):
+        hint = "1 to 120 printable characters, none of / \\ : @"
         raise UsageError(f"{name!r} cannot name a snapshot", hint=hint)
 
 

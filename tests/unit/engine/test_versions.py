@@ -194,13 +194,13 @@ def test_snapshots_can_have_ordinary_names(plain: ml.Store, name: str) -> None:
     assert plain.at(name).history() == plain.history()
 
 
-def test_a_name_of_two_hundred_characters_of_any_script_will_do(plain: ml.Store) -> None:
-    plain.snapshot("✈" * 200)
+def test_a_name_of_120_characters_of_any_script_will_do(plain: ml.Store) -> None:
+    plain.snapshot("✈" * 120)
 
-    assert plain.at("✈" * 200).history() == plain.history()
+    assert plain.at("✈" * 120).history() == plain.history()
 
 
-@pytest.mark.parametrize("name", ["", " v1", "v1 ", "a/b", "a\\b", "a:b", "weather@2", "a\nb", "a\0b", "a" * 201])
+@pytest.mark.parametrize("name", ["", " v1", "v1 ", "a/b", "a\\b", "a:b", "weather@2", "a\nb", "a\0b", "a" * 121])
 def test_a_name_that_would_be_misread_is_refused(plain: ml.Store, name: str) -> None:
     with pytest.raises(ml.UsageError, match="cannot name a snapshot"):
         plain.snapshot(name)
