@@ -132,17 +132,17 @@ def show_leaks(known: pa.Table, leaky: pa.Table) -> None:
 
 
 def compare_models(known: pa.Table, leaky: pa.Table, *, every: int) -> None:
-    """Train on the first 80% of the year, score on the rest: what leaks looks better, and is worse where it counts."""
+    """Train on the first 80% of the year, score on the rest: what leaks promises more than it keeps."""
     known, leaky = (table.sort_by("label_time").take(list(range(0, table.num_rows, every))) for table in (known, leaky))
     split = int(known.num_rows * 0.8)
     late = pc.greater(known["target_dep_delay"], LATE_MINUTES).to_numpy()
     with step(f"train two models on {split:,} flights"):
-        honest = HistGradientBoostingClassifier(max_iter=60, random_state=0).fit(model_inputs(known)[:split], late[:split])
-        fooled = HistGradientBoostingClassifier(max_iter=60, random_state=0).fit(model_inputs(leaky)[:split], late[:split])
+        honest = small_model().fit(model_inputs(known)[:split], late[:split])
+        fooled = small_model().fit(model_inputs(leaky)[:split], late[:split])
     scores = {
         "known features": (honest, known),
-        "leaked features, as it looks in the notebook": (fooled, leaky),
-        "leaked features, as it does in service": (fooled, known),
+        "leaked features, as promised in the notebook": (fooled, leaky),
+        "leaked features, as kept in service": (fooled, known),
     }
     print(f"will it leave more than {LATE_MINUTES} minutes late? area under the ROC curve, last fifth of the year")
     for title, (model, table) in scores.items():
@@ -189,6 +189,10 @@ def count_different(left: pa.ChunkedArray, right: pa.ChunkedArray) -> int:
 
 def percent(flags: pa.ChunkedArray) -> str:
     return f"{100 * pc.mean(flags).as_py():5.1f}%"
+
+
+def small_model() -> HistGradientBoostingClassifier:
+    return HistGradientBoostingClassifier(max_iter=50, max_leaf_nodes=8, min_samples_leaf=200, random_state=0)
 
 
 def model_inputs(table: pa.Table) -> np.ndarray:

@@ -38,10 +38,10 @@ def test_the_flight_example_gives_every_expected_answer(done: subprocess.Complet
 
 
 @pytest.mark.slow
-def test_what_leaks_looks_better_in_the_notebook_than_in_service(done: subprocess.CompletedProcess[str]) -> None:
-    known, in_notebook, in_service = (float(score) for score in re.findall(r"features.* (0\.\d{4})$", done.stdout, re.MULTILINE))
-    assert in_notebook > known > 0.5
-    assert in_notebook > in_service
+def test_what_leaks_promises_more_than_it_keeps(done: subprocess.CompletedProcess[str]) -> None:
+    known, promised, kept = (float(score) for score in re.findall(r"features.* (0\.\d{4})$", done.stdout, re.MULTILINE))
+    assert known > 0.5
+    assert promised > max(known, kept)
 
 
 def test_a_folder_without_the_data_is_a_wrong_call(tmp_path: Path) -> None:

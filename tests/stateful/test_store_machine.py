@@ -159,9 +159,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.store.snapshot(name)
         self.snapshots[name] = copies(self.views)
 
-    @rule()
-    def optimize(self) -> None:
-        self.store.optimize()
+    @rule(tier=st.sampled_from([None, None, "cold", "hot"]))
+    def optimize(self, tier: str | None) -> None:
+        self.store.optimize(tier=tier)
 
     @rule()
     def reopen(self) -> None:
@@ -182,6 +182,25 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(world=worlds, start=st.none() | times, end=st.none() | times)
     def read_history(self, world: World, start: int | None, end: int | None) -> None:
         check_history(self.store, world, self.views[world.name], start=start, end=end)
+
+    @rule(world=worlds, start=times, above=st.integers(0, 9))
+    def read_some_columns_by_a_filter(self, world: World, start: int, above: int) -> None:
+        rows = self.store.read(world.name, columns=["note", "amount"], where=pc.field("amount") > above, start=instant(start))
+
+        expected = [row.values for row in self.views[world.name].between(start, None) if (row.values["amount"] or 0) > above]
+        found = zip(rows["note"].to_pylist(), rows["amount"].to_pylist(), strict=True)
+        assert rows.table().column_names == ["note", "amount"]
+        assert Counter(found) == Counter((values["note"], values["amount"]) for values in expected)
+
+    @rule(data=st.data(), world=worlds, time=times)
+    def explain_a_cell(self, data: st.DataObject, world: World, time: int) -> None:
+        model, key = self.views[world.name], data.draw(st.sampled_from(world.universe))
+        feature = data.draw(st.sampled_from(model.features))
+
+        label = {**dict(zip(world.keys, key, strict=True)), "event_timestamp": instant(time)}
+        explanation = self.store.explain(label, f"{world.name}:{feature}")
+
+        assert explanation.value == model.as_of(key, time).values[feature]
 
     @rule(world=worlds, time=times)
     def read_the_state_of_all_keys(self, world: World, time: int) -> None:

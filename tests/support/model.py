@@ -57,12 +57,13 @@ class ViewModel:
     max_age: int | None = None
     strict: bool = False
     last_valid: bool = False
+    delay: int | None = None
     rows: list[Row] = field(default_factory=list)
     next_seq: int = 0
 
     def append(self, facts: Iterable[Fact], *, commit_time: int) -> None:
         for fact in facts:
-            created = fact.created if self.has_created else commit_time
+            created = fact.created if self.has_created else commit_time if self.delay is None else fact.event_time + self.delay
             self.rows.append(Row(fact.key, fact.event_time, created, self.next_seq, dict(fact.values)))
             self.next_seq += 1
 

@@ -26,6 +26,7 @@ class World:
     ttl_seconds: int | None = None
     strict: bool = False
     last_valid: bool = False
+    delay_seconds: int | None = None
 
     @property
     def written_keys(self) -> tuple[Key, ...]:
@@ -45,6 +46,7 @@ class World:
             "schema": dict(FEATURES),
             "created_timestamp": "known_time" if self.has_created else None,
             "ttl": None if self.ttl_seconds is None else f"{self.ttl_seconds}s",
+            "available_after": None if self.delay_seconds is None else f"{self.delay_seconds}s",
             "boundary": "strict" if self.strict else "inclusive",
             "nulls": "last_valid" if self.last_valid else "row",
         }
@@ -56,7 +58,8 @@ class World:
 
     def model(self) -> ViewModel:
         max_age = None if self.ttl_seconds is None else self.ttl_seconds * SECOND
-        return ViewModel(list(FEATURES), self.has_created, max_age, self.strict, self.last_valid)
+        delay = None if self.delay_seconds is None else self.delay_seconds * SECOND
+        return ViewModel(list(FEATURES), self.has_created, max_age, self.strict, self.last_valid, delay)
 
 
 PLAIN = World("plain", {"card": ml.int64}, ((-3,), (7,), (2**40,), (8,)))
@@ -66,8 +69,9 @@ PAIRED = World("paired", {"carrier": ml.string, "stop": ml.int32}, (("a", 1), ("
 COMMON = World("common", {}, ((),), has_created=True)
 STRICT = World("strict", {"card": ml.int64}, ((1,), (2,), (99,)), strict=True, ttl_seconds=10)
 REACHING = World("reaching", {"card": ml.int64}, ((1,), (2,), (99,)), has_created=True, ttl_seconds=10, last_valid=True)
+DELAYED = World("delayed", {"card": ml.int64}, ((1,), (2,), (99,)), delay_seconds=3)
 
-WORLDS = (PLAIN, KNOWN, NAMED, PAIRED, COMMON, STRICT, REACHING)
+WORLDS = (PLAIN, KNOWN, NAMED, PAIRED, COMMON, STRICT, REACHING, DELAYED)
 
 
 def shrink_limits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,22 +7,21 @@ from itertools import count
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import mlstore as ml
-from mlstore.engine import limits, optimizing, upkeep
+from mlstore.engine import limits, upkeep
 from mlstore.engine.block import Block, Content
 from mlstore.engine.segments import EXTENTS
 from mlstore.engine.versions import LIVE
 from mlstore.format.keys import Keys
 from mlstore.format.keyvector import decode_int
 from mlstore.format.manifest import SegmentEntry, TableState
-from tests.support.data import fact_table, instant, label_table
+from tests.support.data import fact_table, label_table
 from tests.support.model import Fact
-from tests.support.worlds import KNOWN, PLAIN, SECOND
+from tests.support.worlds import PLAIN, SECOND
 
 
 def entry(run: int, level: int = 0, *, rows: int = 10, start_row: int = 0, segment: int = 0) -> SegmentEntry:
@@ -350,86 +349,3 @@ def test_versions_before_a_delete_see_the_rows_whatever_was_merged_since(store: 
     assert sorted(row["amount"] for row in old) == list(range(rows))
     assert 1 not in store.read("plain")["card"].to_pylist()
     store.verify()
-
-
-# ---------------------------------------------------------------- ties
-
-# Rows of one call that are equal in key and both times: the last of them wins, wherever segments are cut.
-TIED = [Fact((1,), 1 * SECOND, {"amount": 0}), *(Fact((1,), 5 * SECOND, {"amount": amount}) for amount in (1, 2, 3))]
-
-
-def answers_of_card_one(store: ml.Store) -> tuple[Any, Any, Any]:
-    trained = store.training_set(label_table(PLAIN, [((1,), 9 * SECOND)]), ["plain:amount"])["amount"][0].as_py()
-    state = store.read("plain", as_of=instant(9 * SECOND), where=pc.field("card") == 1).to_pylist()[0]["amount"]
-    return trained, store.online_features(["plain:amount"], {"card": 1})["amount"], state
-
-
-@pytest.mark.parametrize("segment_rows", [1, 2, 3, 4, 100])
-@pytest.mark.parametrize("others", [[], [Fact((2,), 0, {"amount": 9})]], ids=["alone", "beside an older row of another key"])
-@pytest.mark.parametrize("later", [[], ["optimize"]], ids=["at once", "after a merge"])
-def test_the_last_of_equal_rows_of_a_bulk_load_wins_on_every_path(
-    store: ml.Store, monkeypatch: pytest.MonkeyPatch, segment_rows: int, others: list[Fact], later: list[str]
-) -> None:
-    monkeypatch.setattr(limits, "DIRECT_ROWS", 1)
-    monkeypatch.setattr(limits, "SEGMENT_ROWS", segment_rows)
-    apply_plain(store)
-
-    store.write("plain", fact_table(PLAIN, TIED + others))
-    if later:
-        store.write("plain", fact_table(PLAIN, [Fact((3,), 0, {"amount": 4})]))
-        store.optimize()
-
-    assert answers_of_card_one(store) == (3, 3, 3)
-    store.verify()
-
-
-@pytest.mark.parametrize("segment_rows", [1, 2, 3])
-def test_ties_are_settled_alike_at_every_step_of_a_merge(store: ml.Store, monkeypatch: pytest.MonkeyPatch, segment_rows: int) -> None:
-    monkeypatch.setattr(limits, "DIRECT_ROWS", 1)
-    monkeypatch.setattr(limits, "SEGMENT_ROWS", segment_rows)
-    apply_plain(store)
-    store.write("plain", fact_table(PLAIN, TIED))
-    store.write("plain", fact_table(PLAIN, [Fact((0,), second * SECOND, {"amount": 9}) for second in range(3)]))
-
-    moved, steps = 1, 0
-    while moved:
-        assert answers_of_card_one(store) == (3, 3, 3)
-        with store._session.writing() as context:
-            moved = upkeep.merge_once(context, context.catalog.relation("plain"), upkeep.plan_full_merge)
-        steps += 1
-
-    assert steps > 3
-    assert store.info()["tables"][0]["runs"] == 1
-    store.verify()
-
-
-@pytest.mark.parametrize("moved", [1, 2, 3])
-def test_ties_are_settled_alike_while_segments_move_to_another_tier(store: ml.Store, monkeypatch: pytest.MonkeyPatch, moved: int) -> None:
-    monkeypatch.setattr(limits, "DIRECT_ROWS", 1)
-    monkeypatch.setattr(limits, "SEGMENT_ROWS", 1)
-    apply_plain(store)
-    store.write("plain", fact_table(PLAIN, TIED))
-    steps, rewrite_one = count(), optimizing._rewrite_one
-
-    def rewrite_some(*arguments: Any) -> None:
-        if next(steps) == moved:
-            raise KeyboardInterrupt
-        rewrite_one(*arguments)
-
-    monkeypatch.setattr(optimizing, "_rewrite_one", rewrite_some)
-    with pytest.raises(KeyboardInterrupt):
-        store.optimize(tier="cold")
-
-    assert store.info()["tables"][0]["tiers"] == {"hot": 4 - moved, "cold": moved}
-    assert answers_of_card_one(store) == (3, 3, 3)
-    store.verify()
-
-
-@pytest.mark.usefixtures("small_limits")
-def test_equal_rows_of_several_calls_keep_their_order_through_merges(store: ml.Store) -> None:
-    store.apply(*KNOWN.definitions())
-    for amount in range(40):
-        store.write("known", fact_table(KNOWN, [Fact((1,), SECOND, {"amount": amount}, created=SECOND)]))
-
-        trained = store.training_set(label_table(KNOWN, [((1,), 2 * SECOND)]), ["known:amount"])["amount"].to_pylist()
-        assert trained == [amount]
