@@ -5,6 +5,7 @@ Schedules mix small writes (the tail) and bulk ones (segments), late, tied, dupl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 
 import mlstore as ml
 from tests.support.data import answers, fact_lists, fact_table, instant, key_columns, label_table, microseconds, online_answers, times
-from tests.support.model import Fact, Key, ViewModel
-from tests.support.worlds import KNOWN, PAIRED, PLAIN, SECOND, WORLDS, World, shrink_limits
+from tests.support.model import Answer, Fact, Key, ViewModel
+from tests.support.worlds import KNOWN, PAIRED, PLAIN, REACHING, SECOND, WORLDS, World, shrink_limits
 
 BULK_ROWS = 5  # of shrink_limits
 
@@ -120,7 +121,7 @@ def test_deleting_the_newest_row_brings_back_the_one_before() -> None:
         assert store.online_features(["plain:amount"], {"card": 7}) == {"card": 7, "amount": 9}
 
 
-def online_and_as_of(store: ml.Store, world: World, now: int) -> tuple[object, object]:
+def online_and_as_of(store: ml.Store, world: World, now: int) -> tuple[list[Answer], list[Answer]]:
     labels = label_table(world, [(key, now) for key in world.universe])
     return online_answers(store, world, now=now), answers(store.training_set(labels, [world.name], status=True), world)
 
@@ -163,3 +164,18 @@ def test_an_answer_outside_its_ttl_is_the_same_online_and_as_of() -> None:
         online, as_of = online_and_as_of(store, world, 10 * SECOND + 1)
 
         assert online == as_of
+
+
+@pytest.mark.parametrize("copies", [1, BULK_ROWS], ids=["tail", "segments"])
+def test_nan_is_a_value_that_no_earlier_one_shows_through(copies: int) -> None:
+    world, model = REACHING, REACHING.model()
+    nan, earlier = Fact((1,), 2 * SECOND, {"ratio": math.nan}, created=0), Fact((1,), SECOND, {"ratio": 1.5, "amount": 7}, created=0)
+    with ml.open(":memory:") as store:
+        store.apply(*world.definitions())
+        Append([earlier, nan] * copies).run(store, world, model)
+
+        online, as_of = online_and_as_of(store, world, 3 * SECOND)
+
+        for answered in (online, as_of):
+            assert math.isnan(answered[0].values["ratio"])
+            assert answered[0].values["amount"] == 7

@@ -4,13 +4,13 @@ Rows of a block ascend by (key, event_time, created, seq). Columns come in the t
 """
 
 from collections.abc import Callable
-from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlstore.engine.catalog import Relation
+from mlstore.engine.lazy import lazy
 from mlstore.engine.versions import LIVE
 from mlstore.format.keys import Keys
 
@@ -69,19 +69,19 @@ class Block:
     def column(self, number: int, lend: Lend | None = None) -> pa.Array:
         return self.content.column(self.relation, number, lend)
 
-    @cached_property
+    @lazy
     def _first_key(self) -> int:
         return max(0, int(np.searchsorted(self.content.offsets, self.start, "right")) - 1) if self.start else 0
 
-    @cached_property
+    @lazy
     def keys(self) -> Keys:
         return self.content.keys.slice(self._first_key, len(self.content.keys)) if self.start else self.content.keys
 
-    @cached_property
+    @lazy
     def offsets(self) -> Int64:
         return np.maximum(self.content.offsets[self._first_key :], self.start) if self.start else self.content.offsets
 
-    @cached_property
+    @lazy
     def hidden(self) -> NDArray[np.uint8]:
         """1 for each row deleted by this version; empty when none is."""
         if self._deletes is None:
@@ -91,7 +91,7 @@ class Block:
         mask[rows[seqs <= self.bound]] = 1
         return mask
 
-    @cached_property
+    @lazy
     def visible(self) -> NDArray[np.bool_] | None:
         """Which rows this version sees; None: all."""
         content = self.content

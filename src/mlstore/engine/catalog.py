@@ -9,9 +9,9 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
-from functools import cached_property
 from typing import Any, TypeVar
 
+from mlstore.engine.lazy import lazy
 from mlstore.engine.versions import LIVE, read_counter, take_numbers
 from mlstore.errors import DefinitionError, UnknownNameError
 from mlstore.format.keys import KeySpec
@@ -80,11 +80,11 @@ class Relation:
         self.numbers = {field.name: number for number, field in enumerate(layout.features)}
         self._revisions = revisions
 
-    @cached_property
+    @lazy
     def plan(self) -> RowPlan:
         return compile_plan(self.revision, self._revisions[self.revision])
 
-    @cached_property
+    @lazy
     def rows(self) -> RowReader:
         plans = {revision: compile_plan(revision, fields) for revision, fields in self._revisions.items()}
         return RowReader(plans, self.plan)

@@ -3,7 +3,6 @@
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from threading import Lock
 
 from mlstore.engine import limits
 from mlstore.engine.block import Block, Deletes
@@ -35,14 +34,14 @@ class Shelf:
 class Shelves:
     """What a process remembers between transactions: manifests and tails by tick, opened segments.
 
-    A writer uses one of its own: what it reads may never be committed.
+    A writer uses one of its own: what it reads may never be committed. There are no locks, which a forked child would inherit held:
+    threads that come at once may do the same work twice.
     """
 
     def __init__(self) -> None:
         self.segments = SegmentCache()
         self._shelves: dict[tuple[int, int], Shelf] = {}
         self._tails: dict[tuple[int, int], tuple[int, int, TailContent | None]] = {}
-        self._lock = Lock()
 
     def forget_addresses(self) -> None:
         """Let go of everything that lies in the map."""
@@ -58,12 +57,11 @@ class Shelves:
         return found
 
     def tail(self, reader: Reader, relation: Relation, line: int, tick: int) -> TailContent | None:
-        with self._lock:
-            found = self._tails.get((relation.table, line))
-            if found is None or found[:2] != (tick, relation.revision):
-                found = tick, relation.revision, load_tail(reader, relation, line)
-                self._tails[relation.table, line] = found
-            return found[2]
+        found = self._tails.get((relation.table, line))
+        if found is None or found[:2] != (tick, relation.revision):
+            found = tick, relation.revision, load_tail(reader, relation, line)
+            self._tails[relation.table, line] = found
+        return found[2]
 
 
 class History:

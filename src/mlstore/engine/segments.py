@@ -4,9 +4,7 @@ An entry's key is table | line | segment number. Numbers are never given twice.
 """
 
 import struct
-from collections import OrderedDict
 from collections.abc import Mapping
-from threading import Lock
 
 import numpy as np
 import pyarrow as pa
@@ -96,31 +94,24 @@ class SegmentCache:
     """Opened segments of one process. The longest unused go first, beyond `OPEN_SEGMENTS` or `DECODED_BYTES`."""
 
     def __init__(self) -> None:
-        self._contents: OrderedDict[int, SegmentContent] = OrderedDict()
-        self._lock = Lock()
+        self._contents: dict[int, SegmentContent] = {}  # the longest unused first
 
     def open(self, reader: Reader, entry: SegmentEntry) -> SegmentContent:
-        with self._lock:
-            content = self._contents.get(entry.segment)
-            if content is not None:
-                self._contents.move_to_end(entry.segment)
-                return content
-        content = SegmentContent(entry, load_extents(reader, entry.segment))
-        with self._lock:
-            self._contents[entry.segment] = content
+        content = self._contents.pop(entry.segment, None)
+        if content is None:
+            content = SegmentContent(entry, load_extents(reader, entry.segment))
             self._shrink()
+        self._contents[entry.segment] = content
         return content
 
     def _shrink(self) -> None:
-        while len(self._contents) > limits.OPEN_SEGMENTS:
-            self._contents.popitem(last=False)
-        decoded = sum(content.decoded_bytes for content in self._contents.values())
-        for segment, content in list(self._contents.items()):
-            if decoded <= limits.DECODED_BYTES:
-                break
-            if content.decoded_bytes:
+        held = list(self._contents.items())
+        excess = len(held) - limits.OPEN_SEGMENTS
+        decoded = sum(content.decoded_bytes for _, content in held)
+        for place, (segment, content) in enumerate(held):
+            if place < excess or (decoded > limits.DECODED_BYTES and content.decoded_bytes):
                 decoded -= content.decoded_bytes
-                del self._contents[segment]
+                self._contents.pop(segment, None)
 
 
 def _converted(column: pa.Array, wanted: pa.DataType) -> pa.Array:
