@@ -1,4 +1,4 @@
-"""Lazy properties without a lock: functools.cached_property of Python 3.11 holds one for all instances, which a forked child inherits held."""
+"""Lazy properties without a lock: `functools.cached_property` of Python 3.11 has one for all instances, and a fork may inherit it held."""
 
 from collections.abc import Callable
 from typing import Any, Generic, Self, TypeVar, overload
