@@ -97,10 +97,10 @@ def search(blocks: Sequence[Block], questions: Questions, feature: int | None = 
 
 
 def search_next(blocks: Sequence[Block], questions: Questions) -> Int64:
-    """The event time of the first row after each question's `latest` that would win at its own time; MAX_TIME: there is none."""
+    """The event time of the first row after each question's `latest`, whenever it became known; MAX_TIME: there is none."""
     next_time = np.full(len(questions.latest), MAX_TIME, np.int64)
     for block in blocks:
-        match_next(questions.offsets, questions.latest, questions.known, *_facts(block, questions, block.hidden), next_time)
+        match_next(questions.offsets, questions.latest, NO_NUMBERS, *_facts(block, questions, block.hidden), next_time)
     return next_time
 
 

@@ -13,6 +13,7 @@ from mlstore.engine.catalog import Relation
 from mlstore.engine.lazy import lazy
 from mlstore.engine.versions import LIVE
 from mlstore.format.keys import Keys
+from mlstore.schema.dtypes import DType
 
 Int64 = NDArray[np.int64]
 Deletes = tuple[Int64, Int64]  # row numbers ascending, and the sequence that deleted each
@@ -44,8 +45,8 @@ class Content:
         """Event times as int64; with `lend`, in memory that may be handed on."""
         return pa.array(self.time)
 
-    def zone(self, number: int) -> tuple[object, object, bool] | None:
-        """Least and greatest value of a feature as stored, and whether there are nulls; None: not known."""
+    def zone(self, number: int, dtype: DType) -> tuple[object, object, bool] | None:
+        """Least and greatest value of a feature, and whether there are nulls; None: not known, or stored in another type."""
         return None
 
     def column(self, relation: Relation, number: int, lend: Lend | None = None) -> pa.Array:

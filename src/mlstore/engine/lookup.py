@@ -70,7 +70,7 @@ def times_or_null(ticks: Int64, present: NDArray[np.bool_], layout: Layout) -> p
 
 
 def _valid_to(history: History, questions: Questions, winners: Winners, length: int) -> pa.Array:
-    """Until when each winner would win: the next row's event time, or the end of its ttl."""
+    """Until when each winner stays the answer at least: the next row's event time, or the end of its ttl."""
     layout = history.relation.layout
     blocks = history.blocks(keys=questions.keys) if winners.found.any() else []
     until = np.minimum(search_next(blocks, questions), expiry(winners.time, layout))

@@ -15,6 +15,7 @@ from mlstore.engine.catalog import Relation
 from mlstore.errors import CorruptionError
 from mlstore.format.manifest import SegmentEntry, decode_record, encode_record
 from mlstore.format.segment import HEAD, PAD, Bytes, SegmentHeader, decode_header, open_buffer, open_column, open_keys, open_numbers
+from mlstore.schema.dtypes import DType
 from mlstore.storage.keyspace import declare
 from mlstore.storage.transaction import MappedValue, Reader, Writer
 
@@ -76,9 +77,11 @@ class SegmentContent(Content):
         time = open_buffer(self.header.time, lambda extent: lender(self._place(extent).address, self._place(extent).size))
         return pa.Array.from_buffers(pa.int64(), self.rows, [None, time])
 
-    def zone(self, number: int) -> tuple[object, object, bool] | None:
+    def zone(self, number: int, dtype: DType) -> tuple[object, object, bool] | None:
         stored = self._stored.get(number)
-        return None if stored is None or stored.low is None else (stored.low, stored.high, stored.null_count > 0)
+        if stored is None or stored.low is None or stored.spec != dtype.spec:
+            return None
+        return stored.low, stored.high, stored.null_count > 0
 
     def _fetch(self, extent: int) -> pa.Buffer:
         place = self._place(extent)

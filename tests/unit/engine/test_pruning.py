@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
@@ -100,7 +101,7 @@ def conditions(names: Sequence[str] = tuple(VALUES)) -> st.SearchStrategy[pc.Exp
         return st.one_of(
             st.builds(lambda compare, value: compare(field, value), st.sampled_from(COMPARISONS), values),
             st.builds(lambda compare, value: compare(pc.scalar(value), field), st.sampled_from(COMPARISONS), values),
-            st.lists(values, min_size=1, max_size=2).map(field.isin),
+            st.lists(values, min_size=1, max_size=2).map(lambda listed: field.isin(listed_values(listed))),
             st.sampled_from([field.is_null(), field.is_valid()]),
         )
 
@@ -111,6 +112,12 @@ def conditions(names: Sequence[str] = tuple(VALUES)) -> st.SearchStrategy[pc.Exp
         lambda inner: st.one_of(inner.map(operator.invert), st.builds(operator.and_, inner, inner), st.builds(operator.or_, inner, inner)),
         max_leaves=4,
     )
+
+
+def listed_values(values: list[Any]) -> pa.Array:
+    """As Arrow would take a list, which it does not where a number is beyond int64."""
+    is_huge = any(isinstance(value, int) and value >= 2**63 for value in values)
+    return pa.array(values, pa.uint64()) if is_huge else pa.array(values)
 
 
 def matches(table: pa.Table, where: pc.Expression) -> int | None:
@@ -211,3 +218,22 @@ def test_a_filter_that_is_no_question_of_ranges_never_fails_for_the_ranges_of_a_
 
     assert store.read("v", where=pc.field("amount").isin([0])).num_rows == 0
     assert store.read("v", where=pc.field("amount").isin(pa.array([2**63], pa.uint64()))).num_rows == 1
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        ~(pc.field("ratio") < math.nan),
+        ~(pc.field("ratio") > math.nan),
+        ~(pc.field("ratio") <= math.nan) & (pc.field("ratio") == 0.5),
+        pc.field("ratio") != math.nan,
+        ~(pc.scalar(math.nan) < pc.field("ratio")),
+    ],
+    ids=str,
+)
+def test_a_comparison_with_nan_is_false_of_every_row_and_its_opposite_true(store: ml.Store, where: pc.Expression) -> None:
+    store.apply(ml.FeatureView("v", schema={"ratio": ml.float64}))
+    store.write("v", {"event_timestamp": ["1970-01-01"], "ratio": [0.5]})
+    store.optimize()
+
+    assert store.read("v", where=where).num_rows == 1
