@@ -68,6 +68,11 @@ class LeaseBook:
             self._open(path)
         _books.add(self)
 
+    @property
+    def is_supported(self) -> bool:
+        """Whether the platform has locks to lease with; without them nobody can tell what other processes hold."""
+        return self._is_supported
+
     def acquire(self, segment_id: int) -> Lease | None:
         """A lease; None if a collector is about to take the segment, or if the platform has no such locks: copy instead."""
         if not 0 <= segment_id <= MAX_SEGMENT_ID:

@@ -250,3 +250,18 @@ def test_an_empty_stream_is_an_empty_commit(plain: ml.Store) -> None:
     assert commit.changes[0].rows == 0
     assert contents(plain)["rows"] == before["rows"]
     plain.verify()
+
+
+def test_a_load_under_way_is_not_swept_where_there_are_no_locks_to_lease_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlstore.storage.lease.locks_are_supported", lambda: False)
+    with ml.open(tmp_path / "unlocked.mls") as store:
+        store.apply(*PLAIN.definitions())
+
+        def write_beside(done: int, total: int | None) -> None:
+            if done > 25:
+                store.write("plain", rows(0, 3), mode="upsert")
+
+        store.write("plain", stream(rows(10, 30), rows(30, 40)), progress=write_beside)
+
+        assert store.read("plain").num_rows == 33
+        store.verify()
