@@ -99,8 +99,8 @@ def conditions(names: Sequence[str] = tuple(VALUES)) -> st.SearchStrategy[pc.Exp
     def about(name: str) -> st.SearchStrategy[pc.Expression]:
         field, values = pc.field(name), VALUES[name]
         return st.one_of(
-            st.builds(lambda compare, value: compare(field, value), st.sampled_from(COMPARISONS), values),
-            st.builds(lambda compare, value: compare(pc.scalar(value), field), st.sampled_from(COMPARISONS), values),
+            st.builds(lambda compare, value: compare(field, literal(value)), st.sampled_from(COMPARISONS), values),
+            st.builds(lambda compare, value: compare(literal(value), field), st.sampled_from(COMPARISONS), values),
             st.lists(values, min_size=1, max_size=2).map(lambda listed: field.isin(listed_values(listed))),
             st.sampled_from([field.is_null(), field.is_valid()]),
         )
@@ -112,6 +112,11 @@ def conditions(names: Sequence[str] = tuple(VALUES)) -> st.SearchStrategy[pc.Exp
         lambda inner: st.one_of(inner.map(operator.invert), st.builds(operator.and_, inner, inner), st.builds(operator.or_, inner, inner)),
         max_leaves=4,
     )
+
+
+def literal(value: Any) -> pc.Expression:
+    """A value as Arrow takes it, numbers beyond int64 included."""
+    return pc.scalar(pa.scalar(value, pa.uint64()) if isinstance(value, int) and value >= 2**63 else value)
 
 
 def listed_values(values: list[Any]) -> pa.Array:
