@@ -53,8 +53,8 @@ class Rows:
     """Rows read from a store. Stands for the `pyarrow.Table` it reads (`num_rows`, `column`, `to_pandas`, ...), and streams.
 
     Nothing is loaded until asked for: `table()` gives all rows, `batches()` one record batch after the other in bounded memory;
-    anything that speaks the Arrow C stream (polars, duckdb, pandas) takes it as it is. Within a batch rows ascend by (key, event time,
-    created, order of writing). Later writes do not change it.
+    anything that speaks the Arrow C stream (polars, duckdb, pandas) takes it as it is. Rows ascend by (key, event time,
+    created, order of writing): in a table throughout, in a view within each batch. Later writes do not change it.
     """
 
     def __init__(self, schema: pa.Schema, pieces: Sequence["Piece"]) -> None:
