@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlstore.engine.pairing import Named, family_of, tick_ns
-from mlstore.errors import UsageError, SchemaMismatchError
+from mlstore.errors import SchemaMismatchError, UsageError
 from mlstore.format.keys import ints_of, joined_values
 from mlstore.schema.durations import parse_duration
 
