@@ -17,10 +17,13 @@ from mlstore.errors import (
     DefinitionError,
     FormatVersionError,
     InvalidDataError,
+    LeakageError,
+    LeakageWarning,
     MlstoreError,
     NameClashError,
     NotAStoreError,
     ReadOnlyError,
+    ReproductionError,
     SchemaMismatchError,
     StoreBusyError,
     StoreError,
@@ -54,6 +57,7 @@ from mlstore.schema.dtypes import (
     vector,
 )
 from mlstore.schema.entity import Entity
+from mlstore.schema.reference import Reference, ref
 from mlstore.schema.service import FeatureService
 from mlstore.schema.table import Table
 from mlstore.schema.view import FeatureView
@@ -75,11 +79,15 @@ __all__ = [
     "FeatureView",
     "FormatVersionError",
     "InvalidDataError",
+    "LeakageError",
+    "LeakageWarning",
     "MlstoreError",
     "NameClashError",
     "NotAStoreError",
     "Plan",
     "ReadOnlyError",
+    "Reference",
+    "ReproductionError",
     "Rows",
     "SchemaMismatchError",
     "Store",
@@ -106,6 +114,7 @@ __all__ = [
     "list_",
     "map_",
     "open",
+    "ref",
     "string",
     "struct",
     "timestamp",

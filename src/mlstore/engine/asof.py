@@ -15,7 +15,7 @@ from mlstore._core.asof import match_backward, match_next
 from mlstore._core.gather import take_numbers
 from mlstore.engine import limits
 from mlstore.engine.block import NO_NUMBERS, Block, Int64, UInt32
-from mlstore.engine.offline import MAX_TIME, MIN_TIME, History
+from mlstore.engine.offline import MAX_TIME, MIN_TIME, Blocks
 from mlstore.engine.parallel import in_parallel
 from mlstore.format.keys import Keys
 from mlstore.format.order import order_rows
@@ -79,7 +79,7 @@ def newest_questions(keys: Keys) -> Questions:
     )
 
 
-def relevant_blocks(history: History, questions: Questions) -> list[Block]:
+def relevant_blocks(history: Blocks, questions: Questions) -> list[Block]:
     """The blocks that can hold an answer."""
     if not len(questions.keys) or not questions.latest.size:
         return []
