@@ -14,6 +14,7 @@ from mlstore.schema.dtypes import DType
 Bytes = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
+_TAKEN_AS = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 _MOST_TEXT = 2**31 - 1  # bytes that 32-bit offsets reach
 
 
@@ -109,7 +110,10 @@ class Gatherer:
         source, row, slot = self._picks
         index = np.zeros(self._length, np.int64)
         index[slot] = base[source] + row
-        chosen = pa.chunked_array(there).take(pa.array(index, mask=~self.found))
+        values = pa.chunked_array(there)
+        if arrow in _TAKEN_AS:  # Arrow has no take for views
+            values = values.cast(_TAKEN_AS[arrow])
+        chosen = values.take(pa.array(index, mask=~self.found)).cast(arrow)
         return pa.concat_arrays(chosen.chunks) if chosen.num_chunks != 1 else chosen.chunk(0)
 
 
