@@ -50,6 +50,23 @@ def match_merged(
 ) -> None:
     """As match_sorted, for facts whose times ascend whatever their group, in one walk. ask_order: the questions in order of time."""
 
+def match_streamed(
+    ask_offsets: Ints,
+    ask_time: Times,
+    ask_unit: Unit,
+    fact_code: NDArray[np.int32],
+    fact_time: Times,
+    fact_unit: Unit,
+    strict: bool,
+    forward: bool,
+    last_of_ties: bool,
+    bounds: Times,
+    best_time: Times,
+    bounded: Ints,
+    matched: Ints,
+) -> None:
+    """As match_sorted, for facts in any order and questions in ascending order of time within their group; the scratch may hold anything."""
+
 def choose_nearer(ask_time: Times, ask_unit: Unit, fact_time: Times, fact_unit: Unit, later: Ints, matched: Ints) -> None:
     """Replace matched by later where that is at least as near to the question."""
 

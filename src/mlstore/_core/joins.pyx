@@ -255,6 +255,92 @@ def match_merged(
                 matched[ask] = latest[ask_code[ask]]
 
 
+cdef void lay_bounds(
+    const int64_t[::1] ask_offsets, const tick_t[::1] ask_time, const Units* units, bint before, tick_t[::1] bounds, int64_t[::1] bounded
+) noexcept nogil:
+    """The bound of each question. Those without come first in their group, for nothing lies before them; bounded: where the others begin."""
+    cdef Py_ssize_t group, ask
+    for group in range(bounded.shape[0]):
+        bounded[group] = ask_offsets[group]
+        for ask in range(ask_offsets[group], ask_offsets[group + 1]):
+            if not find_bound(ask_time[ask], units, before, &bounds[ask]):
+                bounded[group] = ask + 1
+
+
+cdef inline int64_t first_reaching(const tick_t* bounds, int64_t low, int64_t high, tick_t time) noexcept nogil:
+    """First of [low, high) whose bound is at or after the time."""
+    cdef int64_t half, left = high - low
+    while left > 0:
+        half = (left + 1) >> 1
+        low += half if bounds[low + half - 1] < time else 0
+        left -= half
+    return low
+
+
+def match_streamed(
+    const int64_t[::1] ask_offsets,   # IN   [groups + 1]
+    const tick_t[::1] ask_time,       # IN   [asks] ascending within a group
+    tuple ask_unit,
+    const int32_t[::1] fact_code,     # IN   [facts] group of each fact, or -1: no candidate
+    const tick_t[::1] fact_time,      # IN   [facts] in any order
+    tuple fact_unit,
+    bint strict,
+    bint forward,
+    bint last_of_ties,
+    tick_t[::1] bounds,               # SCRATCH  [asks]
+    tick_t[::1] best_time,            # SCRATCH  [asks]
+    int64_t[::1] bounded,             # SCRATCH  [groups]
+    int64_t[::1] matched,             # OUT  [asks] the fact, or -1
+):
+    """As match_sorted, for facts in any order: each is given to the first question it could answer, and passed on to those beyond."""
+    cdef Units units = units_of(ask_unit, fact_unit)
+    cdef Py_ssize_t asks = ask_time.shape[0], facts = fact_time.shape[0], groups = ask_offsets.shape[0] - 1, group, ask
+    cdef int64_t row, place, begin, end
+    cdef int32_t code
+    cdef tick_t time
+    if ask_offsets[groups] != asks or matched.shape[0] != asks or bounds.shape[0] != asks or best_time.shape[0] != asks:
+        raise ValueError("the groups do not fit the questions")
+    if bounded.shape[0] != groups or fact_code.shape[0] != facts:
+        raise ValueError("arrays differ in length")
+    with nogil:
+        lay_bounds(ask_offsets, ask_time, &units, strict != forward, bounds, bounded)
+        matched[:] = -1
+        for row in range(facts):
+            if row + 2 * AHEAD < facts and fact_code[row + 2 * AHEAD] >= 0:
+                prefetch(&ask_offsets[fact_code[row + 2 * AHEAD]])
+            if row + AHEAD < facts and fact_code[row + AHEAD] >= 0 and asks:
+                place = (ask_offsets[fact_code[row + AHEAD]] + ask_offsets[fact_code[row + AHEAD] + 1]) >> 1
+                prefetch(&bounds[0] + place)
+                prefetch(&matched[0] + place)
+                prefetch(&best_time[0] + place)
+            code = fact_code[row]
+            if code < 0:
+                continue
+            end = ask_offsets[code + 1]
+            time = fact_time[row]
+            place = first_reaching(&bounds[0], bounded[code], end, time)
+            if forward:
+                place -= 1
+                if place >= ask_offsets[code] and (
+                    matched[place] < 0 or time < best_time[place] or (last_of_ties and time == best_time[place])
+                ):
+                    matched[place] = row
+                    best_time[place] = time
+            elif place < end and (matched[place] < 0 or time >= best_time[place]):
+                matched[place] = row
+                best_time[place] = time
+        for group in range(groups):
+            begin, end = ask_offsets[group], ask_offsets[group + 1]
+            if forward:
+                for ask in range(end - 2, begin - 1, -1):
+                    if matched[ask] < 0:
+                        matched[ask] = matched[ask + 1]
+            else:
+                for ask in range(begin + 1, end):
+                    if matched[ask] < 0:
+                        matched[ask] = matched[ask - 1]
+
+
 def choose_nearer(
     const tick_t[::1] ask_time,       # IN   [asks]
     tuple ask_unit,

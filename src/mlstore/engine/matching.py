@@ -1,6 +1,7 @@
 """Matching: for each row of a left table the row of a right one that an as-of join gives it. Numbers in, numbers out.
 
-Where the right rows ascend in time, one walk along both sides finds the matches; else they are sorted by (group, time, created).
+Three ways lead to the same answer. Right rows that ascend in time: one walk along both sides. Others, if they are the many: each is handed
+to the left rows it may answer, which are sorted. Where they are the fewer, hidden or ranked by created: sorted by (group, time, created).
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlstore._core.gather import take_numbers
-from mlstore._core.joins import bound_ticks, choose_nearer, drop_distant, is_ascending, match_merged, match_sorted
+from mlstore._core.joins import bound_ticks, choose_nearer, drop_distant, is_ascending, match_merged, match_sorted, match_streamed
 from mlstore.engine import limits
 from mlstore.engine.axis import Axis, Times, sortable
 from mlstore.engine.lazy import lazy
@@ -62,9 +63,9 @@ class Created:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sorted:
-    """Right rows by (group, time, created)."""
+    """Right rows by (group, time, created). order: None if they lie so."""
 
-    order: Rows
+    order: Rows | None
     offsets: Ints
     times: Times
     created: Ints
@@ -83,8 +84,11 @@ class Matcher:
 
     def match(self, hidden: Mask | None = None) -> Ints:
         """[left rows] the right row of each, or -1. hidden: [right rows] not to be given."""
-        if hidden is None and self._created is None and self._groups > 1 and is_ascending(self._facts.times):
+        is_plain = hidden is None and self._created is None
+        if is_plain and self._groups > 1 and is_ascending(self._facts.times):
             slots, times, found = self._asks.rows, self._asks.times, self._merged()
+        elif is_plain and not self._is_in_order and len(self._asks.codes) <= len(self._facts.codes):
+            slots, times, found = self._streamed()
         else:
             slots, times, found = self._sorted(hidden)
         if self._rule.tolerance is not None:
@@ -110,12 +114,26 @@ class Matcher:
 
         return self._both_ways(search, asks.times, facts.times)
 
+    def _streamed(self) -> tuple[Ints, Times, Ints]:
+        """(left rows, their times, the fact of each)."""
+        order, offsets = self._ask_order
+        asks, facts, times = self._asks, self._facts, _taken(self._asks.times, order)
+
+        def search(*, forward: bool, last_of_ties: bool) -> Ints:
+            matched = np.empty(len(order), np.int64)
+            sides = offsets, times, asks.unit, facts.codes, facts.times, facts.unit
+            scratch = np.empty_like(times), np.empty_like(times), np.empty(self._groups, np.int64)
+            match_streamed(*sides, self._rule.strict, forward, last_of_ties, *scratch, matched)
+            return matched
+
+        return self._slots(order), times, self._both_ways(search, times, facts.times)
+
     def _sorted(self, hidden: Mask | None) -> tuple[Ints, Times, Ints]:
         """(left rows, their times, the fact of each)."""
         order, offsets = self._ask_order
         times, by_group = _taken(self._asks.times, order), self._by_group
         kept = None if hidden is None else hidden if self._facts.rows is None else hidden[self._facts.rows]
-        hidden_bytes = NO_BYTES if kept is None else kept[by_group.order].view(np.uint8)
+        hidden_bytes = NO_BYTES if kept is None else (kept if by_group.order is None else kept[by_group.order]).view(np.uint8)
 
         def search(*, forward: bool, last_of_ties: bool) -> Ints:
             matched = np.empty(len(order), np.int64)
@@ -144,10 +162,12 @@ class Matcher:
             return matched
 
         found = self._both_ways(search, times, by_group.times)
-        slots = order.astype(np.int64) if self._asks.rows is None else self._asks.rows[order]
-        if len(by_group.order):
+        if by_group.order is not None and len(by_group.order):
             found = np.where(found >= 0, by_group.order[found].astype(np.int64), -1)
-        return slots, times, found
+        return self._slots(order), times, found
+
+    def _slots(self, order: Rows) -> Ints:
+        return order.astype(np.int64) if self._asks.rows is None else self._asks.rows[order]
 
     def _both_ways(self, search: Callable[..., Ints], ask_times: Times, fact_times: Times) -> Ints:
         if self._rule.direction != "nearest":
@@ -169,8 +189,15 @@ class Matcher:
         return order_rows(self._asks.codes, self._groups, sortable(self._asks.times))
 
     @lazy
+    def _is_in_order(self) -> bool:
+        """Whether the right rows are of one group and ascend, so that none has to be looked at to find some."""
+        return self._groups == 1 and self._created is None and not (self._facts.codes < 0).any() and is_ascending(self._facts.times)
+
+    @lazy
     def _by_group(self) -> Sorted:
         facts = self._facts
+        if self._is_in_order:
+            return Sorted(None, np.array([0, len(facts.codes)]), facts.times, NOTHING)
         created = None if self._created is None else self._created.ticks if facts.rows is None else self._created.ticks[facts.rows]
         order, offsets = order_rows(facts.codes, self._groups, sortable(facts.times), created, drop_null=True)
         return Sorted(order, offsets, _taken(facts.times, order), NOTHING if created is None else created[order])
