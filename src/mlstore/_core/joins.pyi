@@ -65,7 +65,7 @@ def match_streamed(
     bounded: Ints,
     matched: Ints,
 ) -> None:
-    """As match_sorted, for facts in any order and questions in ascending order of time within their group; the scratch may hold anything."""
+    """As match_sorted, for facts in any order and questions in ascending order of time within their group."""
 
 def choose_nearer(ask_time: Times, ask_unit: Unit, fact_time: Times, fact_unit: Unit, later: Ints, matched: Ints) -> None:
     """Replace matched by later where that is at least as near to the question."""

@@ -4,74 +4,17 @@ A time is a count of ticks (int64) or a double. Counts of the two sides may diff
 Questions and facts that share a group number share a key.
 """
 
-from libc.math cimport INFINITY, fabs, nextafter
+from libc.math cimport fabs
 from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from mlstore._core.prefetch cimport prefetch
-
-cdef extern from *:
-    """
-    #include <stdint.h>
-    typedef __int128 mlstore_wide;
-    /* (tick + 2^63 if high) * scale */
-    static inline mlstore_wide mlstore_widen(int64_t tick, int64_t scale, int high) {
-        return ((mlstore_wide) tick + (high ? (mlstore_wide) 1 << 63 : 0)) * scale;
-    }
-    /* The last tick of the other unit at or before a moment; 0: no tick is. */
-    static inline int mlstore_floor(mlstore_wide moment, int64_t scale, int high, int64_t* tick) {
-        mlstore_wide count = moment / scale;
-        count -= count * scale > moment;
-        count -= high ? (mlstore_wide) 1 << 63 : 0;
-        if (count < INT64_MIN) return 0;
-        *tick = count > INT64_MAX ? INT64_MAX : (int64_t) count;
-        return 1;
-    }
-    static inline mlstore_wide mlstore_apart(mlstore_wide a, mlstore_wide b) { return a < b ? b - a : a - b; }
-    """
-    ctypedef int64_t wide_t "mlstore_wide"
-    wide_t widen "mlstore_widen"(int64_t tick, int64_t scale, bint high) noexcept nogil
-    bint floor_to "mlstore_floor"(wide_t moment, int64_t scale, bint high, int64_t* tick) noexcept nogil
-    wide_t apart "mlstore_apart"(wide_t one, wide_t other) noexcept nogil
+from mlstore._core.ticks cimport Units, apart, find_bound, tick_t, units_of, wide_t, widen
 
 cdef enum:
     AHEAD = 16                  # questions between a fetch and its use
-
-ctypedef fused tick_t:
-    int64_t
-    double
-
-
-cdef struct Units:
-    int64_t ask_scale           # length of a tick
-    bint ask_high               # ticks count from -2^63, as those of uint64 do
-    int64_t fact_scale
-    bint fact_high
-
-
-cdef inline Units units_of(tuple ask_unit, tuple fact_unit) except *:
-    cdef Units units
-    units.ask_scale, units.ask_high = ask_unit
-    units.fact_scale, units.fact_high = fact_unit
-    if units.ask_scale < 1 or units.fact_scale < 1:
-        raise ValueError("a tick has a length")
-    return units
-
-
-cdef inline bint same(const Units* units) noexcept nogil:
-    return units.ask_scale == units.fact_scale and units.ask_high == units.fact_high
-
-
-cdef inline bint find_bound(tick_t ask, const Units* units, bint before, tick_t* bound) noexcept nogil:
-    """The last time in the facts' unit at or, with `before`, before the question's. False: there is none."""
-    if tick_t is double:
-        bound[0] = nextafter(ask, -INFINITY) if before else ask
-        return not (before and ask == -INFINITY)
-    elif tick_t is int64_t:
-        if same(units):
-            bound[0] = ask - before if ask != INT64_MIN else ask
-            return not (before and ask == INT64_MIN)
-        return floor_to(widen(ask, units.ask_scale, units.ask_high) - before, units.fact_scale, units.fact_high, bound)
-
+    BATCH = 32                  # facts whose questions are fetched before the first of them is placed
+    VALUES_OF_LINE = 8          # in a line of the cache
+    MOST_FETCHED = 64
 
 cdef inline int64_t first_after_between(const tick_t* time, int64_t low, int64_t high, tick_t bound) noexcept nogil:
     """First row of [low, high) later than the bound. Without branches: no processor can guess what a bisection finds."""
@@ -277,6 +220,13 @@ cdef inline int64_t first_reaching(const tick_t* bounds, int64_t low, int64_t hi
     return low
 
 
+cdef inline void fetch_bounds(const tick_t* bounds, int64_t begin, int64_t end) noexcept nogil:
+    cdef int64_t place = begin, last = min(end, begin + MOST_FETCHED)
+    while place < last:
+        prefetch(bounds + place)
+        place += VALUES_OF_LINE
+
+
 def match_streamed(
     const int64_t[::1] ask_offsets,   # IN   [groups + 1]
     const tick_t[::1] ask_time,       # IN   [asks] ascending within a group
@@ -295,7 +245,8 @@ def match_streamed(
     """As match_sorted, for facts in any order: each is given to the first question it could answer, and passed on to those beyond."""
     cdef Units units = units_of(ask_unit, fact_unit)
     cdef Py_ssize_t asks = ask_time.shape[0], facts = fact_time.shape[0], groups = ask_offsets.shape[0] - 1, group, ask
-    cdef int64_t row, place, begin, end
+    cdef int64_t row, place, begin, end, first, last
+    cdef int64_t places[BATCH]
     cdef int32_t code
     cdef tick_t time
     if ask_offsets[groups] != asks or matched.shape[0] != asks or bounds.shape[0] != asks or best_time.shape[0] != asks:
@@ -305,30 +256,35 @@ def match_streamed(
     with nogil:
         lay_bounds(ask_offsets, ask_time, &units, strict != forward, bounds, bounded)
         matched[:] = -1
-        for row in range(facts):
-            if row + 2 * AHEAD < facts and fact_code[row + 2 * AHEAD] >= 0:
-                prefetch(&ask_offsets[fact_code[row + 2 * AHEAD]])
-            if row + AHEAD < facts and fact_code[row + AHEAD] >= 0 and asks:
-                place = (ask_offsets[fact_code[row + AHEAD]] + ask_offsets[fact_code[row + AHEAD] + 1]) >> 1
-                prefetch(&bounds[0] + place)
-                prefetch(&matched[0] + place)
-                prefetch(&best_time[0] + place)
-            code = fact_code[row]
-            if code < 0:
-                continue
-            end = ask_offsets[code + 1]
-            time = fact_time[row]
-            place = first_reaching(&bounds[0], bounded[code], end, time)
-            if forward:
-                place -= 1
-                if place >= ask_offsets[code] and (
-                    matched[place] < 0 or time < best_time[place] or (last_of_ties and time == best_time[place])
+        first = 0
+        while first < facts:
+            last = min(first + BATCH, facts)
+            for row in range(first, last):
+                if row + BATCH < facts and fact_code[row + BATCH] >= 0:
+                    prefetch(&ask_offsets[fact_code[row + BATCH]])
+                    prefetch(&bounded[fact_code[row + BATCH]])
+                if fact_code[row] >= 0:
+                    fetch_bounds(&bounds[0], ask_offsets[fact_code[row]], ask_offsets[fact_code[row] + 1])
+            for row in range(first, last):
+                code = fact_code[row]
+                places[row - first] = -1
+                if code < 0:
+                    continue
+                place = first_reaching(&bounds[0], bounded[code], ask_offsets[code + 1], fact_time[row]) - forward
+                if ask_offsets[code] <= place < ask_offsets[code + 1]:
+                    places[row - first] = place
+                    prefetch(&matched[0] + place)
+                    prefetch(&best_time[0] + place)
+            for row in range(first, last):
+                place, time = places[row - first], fact_time[row]
+                if place >= 0 and (
+                    matched[place] < 0
+                    or (time < best_time[place] if forward else time > best_time[place])
+                    or (time == best_time[place] and (last_of_ties or not forward))
                 ):
                     matched[place] = row
                     best_time[place] = time
-            elif place < end and (matched[place] < 0 or time >= best_time[place]):
-                matched[place] = row
-                best_time[place] = time
+            first = last
         for group in range(groups):
             begin, end = ask_offsets[group], ask_offsets[group + 1]
             if forward:
