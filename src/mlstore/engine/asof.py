@@ -51,6 +51,10 @@ class Winners:
         found: NDArray[np.bool_] = self.source >= 0
         return found
 
+    def are_later(self, begin: int, end: int, time: int) -> bool:
+        """Whether questions [begin, end) all have a winner, and one later than a time."""
+        return bool((self.source[begin:end] >= 0).all()) and int(self.time[begin:end].min(initial=time + 1)) > time
+
 
 def group_questions(keys: Keys, codes: NDArray[np.int32], latest: Int64, oldest: Int64, known: Int64) -> Questions:
     """Group questions by key. codes: [rows] the key of each, -1: a null key; a latest of NULL_TIME: a null time. Neither is asked."""
@@ -75,7 +79,19 @@ def relevant_blocks(history: Blocks, questions: Questions) -> list[Block]:
     if not len(questions.keys) or not questions.latest.size:
         return []
     first = int(questions.oldest.min()) if questions.oldest.size else MIN_TIME
-    return history.blocks(keys=questions.keys, first_time=first, last_time=int(questions.latest.max()))
+    return newest_first(history.blocks(keys=questions.keys, first_time=first, last_time=int(questions.latest.max())))
+
+
+def newest_first(blocks: Sequence[Block]) -> list[Block]:
+    """Blocks in the order of their runs' latest times, so that old ones need not be opened where new ones answer.
+
+    The blocks of a run stay in their order, which settles ties between equals.
+    """
+    runs: dict[tuple[int, int | None], list[Block]] = {}
+    for place, block in enumerate(blocks):
+        runs.setdefault((place, None) if block.run is None else (-1, block.run), []).append(block)
+    ordered = sorted(runs.values(), key=lambda run: max(block.span.last_time for block in run), reverse=True)
+    return [block for run in ordered for block in run]
 
 
 def search(blocks: Sequence[Block], questions: Questions, feature: int | None = None) -> Winners:
@@ -87,6 +103,8 @@ def search(blocks: Sequence[Block], questions: Questions, feature: int | None = 
 
     def search_groups(first: int, last: int) -> None:
         for source, block, begin, end in _shares(blocks, questions, first, last):
+            if best.are_later(questions.offsets[begin], questions.offsets[end], block.span.last_time):
+                continue
             match_backward(
                 questions.offsets[begin : end + 1],
                 questions.latest,
@@ -152,8 +170,8 @@ def _in_parts(questions: Questions, search_groups: Callable[[int, int], None]) -
 def _shares(blocks: Sequence[Block], questions: Questions, first: int, last: int) -> Iterator[tuple[int, Block, int, int]]:
     """(source, block, begin, end): the groups [begin, end) of [first, last) that a block may hold rows of."""
     for source, block in enumerate(blocks):
-        begin = max(first, questions.keys.lower_bound(block.first_key))
-        end = min(last, questions.keys.lower_bound(block.last_key + b"\0"))
+        begin = max(first, questions.keys.lower_bound(block.span.first_key))
+        end = min(last, questions.keys.lower_bound(block.span.last_key + b"\0"))
         if begin < end:
             yield source, block, begin, end
 

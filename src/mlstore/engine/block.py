@@ -4,6 +4,7 @@ Rows of a block ascend by (key, event_time, created, seq). Columns come in the t
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -55,18 +56,55 @@ class Content:
         raise NotImplementedError(type(self))
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Bounds of keys, as they stand in the file, and of event times; all inclusive."""
+
+    first_key: bytes
+    last_key: bytes
+    first_time: int
+    last_time: int
+
+
 class Block:
     """A content as one version sees it: rows from `start` on, written up to `bound`, not deleted by then."""
 
     def __init__(
-        self, relation: Relation, content: Content, *, bound: int, deletes: Deletes | None, start: int = 0, segment: int | None = None
+        self,
+        relation: Relation,
+        content: Content | Callable[[], Content],
+        *,
+        bound: int,
+        deletes: Deletes | None,
+        start: int = 0,
+        segment: int | None = None,
+        run: int | None = None,
+        span: Span | None = None,
     ) -> None:
         self.relation = relation
-        self.content = content
         self.segment = segment
+        self.run = run
         self.bound = bound
         self.start = start
+        self._content = content
         self._deletes = deletes
+        if span is not None:
+            self.span = span
+
+    @lazy
+    def content(self) -> Content:
+        """What lies in it; opened when first asked for, which takes the transaction."""
+        return self._content if isinstance(self._content, Content) else self._content()
+
+    def open(self) -> None:
+        """Open its content now, while the transaction lasts."""
+        _ = self.content
+
+    @lazy
+    def span(self) -> Span:
+        """Between which keys and times its rows lie."""
+        keys, time = self.keys, self.content.time
+        return Span(keys.encoded_at(0), keys.encoded_at(len(keys) - 1), int(time.min()), int(time.max()))
 
     def column(self, number: int, lend: Lend | None = None) -> pa.Array:
         return self.content.column(self.relation, number, lend)
@@ -78,26 +116,6 @@ class Block:
     @lazy
     def keys(self) -> Keys:
         return self.content.keys.slice(self._first_key, len(self.content.keys)) if self.start else self.content.keys
-
-    @lazy
-    def first_key(self) -> bytes:
-        """The least key, as it stands in the file."""
-        return self.keys.encoded_at(0)
-
-    @lazy
-    def last_key(self) -> bytes:
-        """The greatest key, as it stands in the file."""
-        return self.keys.encoded_at(len(self.keys) - 1)
-
-    @lazy
-    def first_time(self) -> int:
-        """The least event time."""
-        return int(self.content.time.min())
-
-    @lazy
-    def last_time(self) -> int:
-        """The greatest event time."""
-        return int(self.content.time.max())
 
     @lazy
     def offsets(self) -> Int64:

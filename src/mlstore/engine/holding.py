@@ -29,9 +29,9 @@ class HeldHistory:
         return [
             block
             for block in self.held
-            if block.first_time <= last_time
-            and block.last_time >= first_time
-            and (span is None or (block.first_key <= span[1] and block.last_key >= span[0]))
+            if block.span.first_time <= last_time
+            and block.span.last_time >= first_time
+            and (span is None or (block.span.first_key <= span[1] and block.span.last_key >= span[0]))
         ]
 
 
@@ -40,6 +40,8 @@ def hold(session: Session, context: ReadContext, relations: Sequence[Relation]) 
     held = []
     for relation in relations:
         blocks = context.history(relation).blocks()
+        for block in blocks:
+            block.open()
         leases = [session.environment.leases.acquire(block.segment) for block in blocks if block.segment is not None]
         held.append(HeldHistory(relation, tuple(lease for lease in leases if lease is not None), tuple(blocks)))
         if None in leases:
