@@ -1,0 +1,235 @@
+"""Training sets: labels as a table in memory, a history of two views on the disk, and out comes a table with the fifteen features.
+
+Each engine keeps the history as its documents advise and builds its files once, which is not measured. Measured is the way from closed
+files to a table in memory with the files in the system's cache, and for engines that keep files open, the same with open files.
+The order of the rows that come out is free: they are put in order before they are compared, which is not measured either.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from benchmarks.history import ROW, History
+from benchmarks.memory import watch_memory
+from benchmarks.meter import Meter
+from benchmarks.workload import Engine
+from benchmarks.workloads.storage import read_table, write_table
+
+CALLS, ENOUGH_SECONDS = 3, 10
+WARM_UP_LABELS = 1000
+READ_BYTES = 1 << 24
+CLOSED, OPENED = "from closed files", "from open files"
+
+
+@runtime_checkable
+class TimeTravel(Protocol):
+    """Joins labels with the newest earlier row of each view."""
+
+    def build_views(self, history: History, store: Path) -> None:
+        """Keep the history in this empty folder, however the engine likes it best."""
+
+    def open_views(self, store: Path) -> None: ...
+
+    def join(self, labels: pa.Table) -> pa.Table:
+        """The labels with all features, rows and columns in any order."""
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class KeepsOpen(TimeTravel, Protocol):
+    """Gains from leaving its files open between two joins."""
+
+    keeps_open: bool
+
+
+@runtime_checkable
+class Foreseeing(TimeTravel, Protocol):
+    """Is told beforehand what will be asked: no rival, but a floor."""
+
+    def foresee(self, labels: pa.Table) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AsOf:
+    """The workload; see the head of this file."""
+
+    title: str = "point-in-time training sets"
+    engines: tuple[str, ...] = ("mlstore", "floor", "polars", "polars_parquet", "duckdb", "pandas", "pyarrow", "feast", "feast_dask")
+    max_rows: Mapping[str, int] = field(
+        default_factory=lambda: {"pandas": 10_000_000, "pyarrow": 2_000_000, "feast": 1_000_000, "feast_dask": 100_000}
+    )
+    labels: tuple[int, ...] = (10_000, 100_000)
+    history: History = History(0)
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        add_label_option(parser, self.labels)
+        group = parser.add_argument_group("the history: --rows of ten features, and a fifth as many of five")
+        group.add_argument("--keys", choices=["int", "string"], default="int")
+        group.add_argument("--skew", choices=["uniform", "zipf"], default="uniform", help="how often each key comes, in history and labels")
+        group.add_argument("--layout", choices=["one", "many"], default="one", help="one bulk write, or many writes of all sizes after it")
+        group.add_argument("--columns", choices=["float", "mixed"], default="float", help="mixed: one int and one string among the floats")
+
+    def configured(self, options: argparse.Namespace) -> AsOf:
+        history = History(options.rows, options.keys, options.skew, options.layout, options.columns)
+        return replace(self, labels=tuple(sorted(set(options.labels))), history=history)
+
+    def prepare(self, inputs: Path, *, rows: int) -> None:
+        prepare_case(replace(self.history, rows=rows), self.labels, inputs)
+
+    def build(self, engine: Engine, inputs: Path) -> None:
+        build_case(engine, inputs)
+
+    def run(self, engine: Engine, inputs: Path, meter: Meter) -> None:
+        measure_case(engine, inputs, meter)
+
+    def remarks(self, table: Mapping[str, Mapping[str, float]]) -> list[str]:
+        return [remark for step in table if step.endswith((CLOSED, OPENED)) for remark in compare(step, table)]
+
+
+WORKLOAD = AsOf()
+
+
+def add_label_option(parser: argparse.ArgumentParser, default: tuple[int, ...]) -> None:
+    parser.add_argument("--labels", nargs="+", type=lambda text: int(text.replace("_", "")), default=default, help="one size or several")
+
+
+def prepare_case(history: History, label_counts: tuple[int, ...], case: Path) -> None:
+    history.save(case)
+    for count in label_counts:
+        write_table(history.labels(count), case / f"labels-{count:012}.arrow")
+
+
+def build_case(engine: Engine, case: Path) -> None:
+    store = store_folder(engine, case)
+    store.mkdir(parents=True)
+    time_traveller(engine).build_views(History.load(case), store)
+
+
+def measure_case(engine: Engine, case: Path, meter: Meter, *, prefix: str = "") -> None:
+    """All sizes of labels, from the smallest."""
+    joiner, history, store = time_traveller(engine), History.load(case), store_folder(engine, case)
+    meter.size(f"{prefix}files", sum(path.stat().st_size for path in store.rglob("*") if path.is_file()))
+    for path in sorted(case.glob("labels-*.arrow")):
+        labels = read_table(path)
+        if isinstance(joiner, Foreseeing):
+            joiner.open_views(store)
+            joiner.foresee(labels)
+            joiner.close()
+        warm_up(joiner, store, labels)
+        measure_labels(joiner, store, labels, history, meter, f"{prefix}{labels.num_rows:,} labels")
+
+
+def measure_labels(joiner: TimeTravel, store: Path, labels: pa.Table, history: History, meter: Meter, name: str) -> None:
+    def from_closed() -> pa.Table:
+        joiner.open_views(store)
+        table = joiner.join(labels)
+        joiner.close()
+        return table
+
+    with watch_memory() as peak:
+        table = from_closed()
+    meter.size(f"{name}, table", labels.nbytes + table.select(history.features).nbytes)
+    meter.size(f"{name}, memory of its own", peak.own_bytes)
+    meter.size(f"{name}, pages mapped in", peak.mapped_bytes)
+    check(f"{name}, {CLOSED}", table, labels, history, meter)
+    del table
+    measure_calls(f"{name}, {CLOSED}", from_closed, meter)
+    if isinstance(joiner, KeepsOpen):
+        joiner.open_views(store)
+        check(f"{name}, {OPENED}", joiner.join(labels), labels, history, meter)
+        measure_calls(f"{name}, {OPENED}", lambda: joiner.join(labels), meter)
+        joiner.close()
+
+
+def measure_calls(name: str, call: Callable[[], pa.Table], meter: Meter) -> None:
+    """A few calls, or one if it takes long."""
+    began = time.monotonic()
+    for _ in range(CALLS):
+        with meter.measure(name, cpu=True):
+            table = call()
+        del table
+        if time.monotonic() - began > ENOUGH_SECONDS:
+            return
+
+
+def warm_up(joiner: TimeTravel, store: Path, labels: pa.Table) -> None:
+    """Bring the files into the system's cache, and let the engine start its threads and load what it loads at the first call."""
+    for path in store.rglob("*"):
+        if path.is_file():
+            with path.open("rb", buffering=0) as file:
+                while file.read(READ_BYTES):
+                    pass
+    if not isinstance(joiner, Foreseeing):
+        joiner.open_views(store)
+        joiner.join(labels.slice(0, WARM_UP_LABELS))
+        joiner.close()
+
+
+def check(name: str, table: pa.Table, labels: pa.Table, history: History, meter: Meter) -> None:
+    """Note the answer; label rows that are missing from it count as rows of nulls, and are mentioned."""
+    if missing := labels.num_rows - table.num_rows:
+        meter.note(f"{name}: {missing:,} label rows are missing from the answer; they were taken for rows without features")
+    meter.check(name, checksum(table, history, labels.num_rows))
+
+
+def checksum(table: pa.Table, history: History, count: int) -> str:
+    """A digest of every feature in the order of the labels, nulls included; the same however an engine represents them."""
+    rows = table[ROW].to_numpy()
+    if len(np.unique(rows)) != len(rows) or len(rows) > count:
+        raise ValueError(f"{len(rows):,} rows came out of {count:,} labels, some of them twice")
+    digest = hashlib.blake2b(digest_size=8)
+    for feature in history.features:
+        for part in canonical(table[feature], rows, count):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def canonical(column: pa.ChunkedArray, rows: np.ndarray[tuple[int], np.dtype[np.int64]], count: int) -> Iterator[bytes]:
+    """Numbers as float64 with NaN for null, anything else as strings; row by row."""
+    is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    if is_number:
+        values = np.full(count, np.nan)
+        values[rows] = column.cast(pa.float64()).to_numpy()
+        yield values.tobytes()
+        return
+    places = np.full(count, len(rows))
+    places[rows] = np.arange(len(rows))
+    texts = pa.chunked_array([*pc.fill_null(column.cast(pa.large_string()), "(null)").chunks, pa.array(["(null)"], pa.large_string())])
+    yield "\n".join(texts.take(pa.array(places)).to_pylist()).encode()
+
+
+def compare(step: str, table: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    """How the first engine does beside the fastest rival and the floor, and how much memory it takes beside its table."""
+    ours = next(iter(table[step]))
+    rivals = {engine: seconds for engine, seconds in table[step].items() if engine not in (ours, "floor")}
+    if rivals:
+        fastest = min(rivals, key=lambda engine: rivals[engine])
+        yield f"{step}: {ours} takes 1/{rivals[fastest] / table[step][ours]:.3g} of the time of the fastest rival, {fastest}"
+    if "floor" in table[step] and ours != "floor":
+        yield f"{step}: {ours} takes {table[step][ours] / table[step]['floor']:.3g} times as long as the floor"
+    name = step.removesuffix(f", {CLOSED}")
+    if memory := table.get(f"{name}, memory of its own", {}).get(ours):
+        size = table[f"{name}, table"][ours]
+        yield f"{name}: memory of its own {memory / 1e6:,.0f} MB for a table of {size / 1e6:,.0f} MB ({(memory - size) / size:+.0%})"
+
+
+def time_traveller(engine: Engine) -> TimeTravel:
+    if not isinstance(engine, TimeTravel):
+        raise TypeError(f"{type(engine).__module__} cannot join as of a time")
+    return engine
+
+
+def store_folder(engine: Engine, case: Path) -> Path:
+    return case / "stores" / type(engine).__module__.rsplit(".", 1)[-1]
