@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mlstore._core.asof import find_ranges, match_backward
-from tests.support.naive_asof import NULL_TIME, Fact, Question, naive_match, naive_range
+from mlstore._core.asof import find_ranges, match_backward, match_next
+from tests.support.naive_asof import NULL_TIME, Fact, Question, naive_match, naive_next, naive_range
 
 LIVE = 2**63 - 1
 KEYS = range(4)  # the last one has questions and no facts
@@ -45,9 +45,10 @@ def tasks(draw: st.DrawFn) -> Task:
     seq = st.just(draw(st.integers(1, 5))) if same_seq else st.integers(1, 5)
     hidden = st.booleans() if has_hidden else st.just(value=False)
     questions = draw(st.lists(st.builds(Question, st.sampled_from(KEYS), times, oldest, known), max_size=8))
+    in_time = draw(st.booleans())
     facts = draw(st.lists(st.builds(Fact, st.sampled_from(KEYS[:-1]), times, created, seq, hidden), max_size=20))
     last_seq = draw(st.sampled_from([LIVE, LIVE, 0, 3]))
-    return Task(in_order_of_time(questions), in_order(facts), last_seq, same_created, same_seq, has_hidden)
+    return Task(grouped(questions, in_time=in_time), in_order(facts), last_seq, same_created, same_seq, has_hidden)
 
 
 def in_order(facts: Sequence[Fact]) -> list[Fact]:
@@ -55,8 +56,9 @@ def in_order(facts: Sequence[Fact]) -> list[Fact]:
     return sorted(facts, key=lambda fact: (fact.key, fact.time, fact.created, fact.seq))
 
 
-def in_order_of_time(questions: Sequence[Question]) -> list[Question]:
-    return sorted(questions, key=lambda question: (question.key, question.latest))
+def grouped(questions: Sequence[Question], *, in_time: bool) -> list[Question]:
+    """By key; within a key in the order of time, or as they come."""
+    return sorted(questions, key=lambda question: (question.key, question.latest if in_time else 0))
 
 
 def column(values: Sequence[int | None]) -> np.ndarray[Any, Any]:
@@ -80,8 +82,7 @@ class Best:
 
     @classmethod
     def none_yet(cls, asks: int) -> Best:
-        clocks = [np.full(asks, 77, np.int64) for _ in range(4)]
-        return cls(*clocks[:3], np.full(asks, -1, np.int32), clocks[3])
+        return cls(*(np.full(asks, 77, np.int64) for _ in range(3)), np.full(asks, -1, np.int32), np.full(asks, 77, np.uint32))
 
 
 def search_block(task: Task, facts: Sequence[Fact], source: int, best: Best) -> None:
@@ -172,6 +173,43 @@ def test_a_winner_already_found_stays_unless_it_is_beaten(task: Task) -> None:
     search_block(task, [], 1, best)
 
     assert all(np.array_equal(*pair) for pair in zip(before, (best.time, best.created, best.seq, best.source, best.row), strict=True))
+
+
+@given(tasks())
+def test_the_next_fact_is_the_one_a_loop_finds(task: Task) -> None:
+    asked = sorted({question.key for question in task.questions})
+    held = sorted({fact.key for fact in task.facts})
+    next_time = np.full(len(task.questions), LIVE, np.int64)
+
+    match_next(
+        offsets_of(task.questions, asked),
+        column([question.latest for question in task.questions]),
+        np.array([held.index(key) if key in held else -1 for key in asked], np.int64),
+        offsets_of(task.facts, held),
+        column([fact.time for fact in task.facts]),
+        EMPTY if task.is_seq_constant else column([fact.seq for fact in task.facts]),
+        task.facts[0].seq if task.facts else 0,
+        np.array([fact.is_hidden for fact in task.facts], np.uint8) if task.is_hidden_given else np.empty(0, np.uint8),
+        task.last_seq,
+        next_time,
+    )
+
+    assert next_time.tolist() == [naive_next(question, task.facts, last_seq=task.last_seq, never=LIVE) for question in task.questions]
+
+
+@pytest.mark.parametrize("in_time", [True, False], ids=["in time", "as they come"])
+def test_a_key_of_many_rows_is_searched_as_one_of_few(in_time: bool) -> None:
+    rng = np.random.default_rng(7)
+    time = np.sort(rng.integers(0, 10_000, 5000))
+    latest = rng.integers(-5, 10_005, 400)
+    latest = np.sort(latest) if in_time else latest
+    best = Best.none_yet(400)
+    blocks = np.array([0, 400]), latest, EMPTY, EMPTY, np.array([0]), np.array([0, 5000]), time
+
+    match_backward(*blocks, EMPTY, 0, EMPTY, 1, np.empty(0, np.uint8), LIVE, 0, best.time, best.created, best.seq, best.source, best.row)
+
+    expected = np.searchsorted(time, latest, "right") - 1
+    assert np.array_equal(np.where(best.source < 0, -1, best.row.astype(np.int64)), expected)
 
 
 range_bounds = times | st.just(NULL_TIME)

@@ -1,7 +1,8 @@
-"""The gather kernels agree with loops over bytes."""
+"""The gather kernels agree with loops over bytes, wherever the picked values lie."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,68 +10,149 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlstore._core.gather import gather_bits, gather_fixed
-from tests.support.naive_gather import naive_bits, naive_gather
+from mlstore._core.gather import gather_bits, gather_fixed, measure_texts, pick_winners, take_numbers, write_texts
+from tests.support.naive_gather import naive_bits, naive_gather, naive_texts
 
 WIDTHS = [1, 2, 4, 8, 3, 16, 32]
 
 
+@dataclass(frozen=True, slots=True)
+class Picks:
+    """Which row of which source goes to which of the slots; each slot at most once, some slots are left as they are."""
+
+    source: list[int]
+    row: list[int]
+    slot: list[int]
+    slots: int
+
+    @property
+    def arrays(self) -> tuple[Any, Any, Any]:
+        return np.array(self.source, np.int32), np.array(self.row, np.uint32), np.array(self.slot, np.uint32)
+
+
 @st.composite
-def picks(draw: st.DrawFn, n_rows: int) -> tuple[list[int], list[int], int]:
-    """(rows, slots, slots in all): any rows in any order, each slot at most once, some slots left as they are."""
-    n_slots = draw(st.integers(0, 12))
-    slots = draw(st.lists(st.integers(0, n_slots - 1), unique=True)) if n_slots and n_rows else []
-    rows = draw(st.lists(st.integers(0, max(0, n_rows - 1)), min_size=len(slots), max_size=len(slots)))
-    return rows, slots, n_slots
+def picks(draw: st.DrawFn, rows: list[int]) -> Picks:
+    """rows: how many rows each source has; empty sources are never picked."""
+    filled = [source for source, count in enumerate(rows) if count]
+    n_slots = draw(st.integers(0, 12)) if filled else 0
+    slot = draw(st.lists(st.integers(0, n_slots - 1), unique=True)) if n_slots else []
+    source = [draw(st.sampled_from(filled)) for _ in slot]
+    row = [draw(st.integers(0, rows[place] - 1)) for place in source]
+    return Picks(source, row, slot, n_slots)
+
+
+row_counts = st.lists(st.integers(0, 9), min_size=1, max_size=3)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 @given(data=st.data())
 def test_values_of_every_width_reach_their_slots_and_others_stay(width: int, data: st.DataObject) -> None:
-    n_rows = data.draw(st.integers(0, 9))
-    source = data.draw(st.binary(min_size=n_rows * width, max_size=n_rows * width))
-    rows, slots, n_slots = data.draw(picks(n_rows))
-    before = data.draw(st.binary(min_size=n_slots * width, max_size=n_slots * width))
+    rows = data.draw(row_counts)
+    sources = [data.draw(st.none() | st.binary(min_size=count * width, max_size=count * width)) for count in rows]
+    picked = data.draw(picks(rows))
+    before = data.draw(st.binary(min_size=picked.slots * width, max_size=picked.slots * width))
     answer = np.frombuffer(before, np.uint8).copy()
 
-    gather_fixed(np.frombuffer(source, np.uint8), width, np.array(rows, np.int64), np.array(slots, np.int64), answer)
+    gather_fixed([None if source is None else np.frombuffer(source, np.uint8) for source in sources], width, *picked.arrays, answer)
 
-    assert answer.tobytes() == naive_gather(source, width, rows, slots, before)
+    assert answer.tobytes() == naive_gather(sources, width, picked.source, picked.row, picked.slot, before)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
 def test_values_agree_with_numpy(dtype: Any) -> None:
     rng = np.random.default_rng(5)
-    source = rng.integers(0, 200, 1000).astype(dtype)
+    values = rng.integers(0, 200, 1000).astype(dtype)
     rows, slots = rng.integers(0, 1000, 400), rng.permutation(500)[:400]
     answer = np.full(500, 7, dtype)
     expected = answer.copy()
-    expected[slots] = source[rows]
+    expected[slots] = values[rows]
+    halves = [values[:300].view(np.uint8), values[300:].view(np.uint8)]
+    row = np.where(rows < 300, rows, rows - 300).astype(np.uint32)
 
-    gather_fixed(source.view(np.uint8), source.itemsize, rows, slots, answer.view(np.uint8))
+    gather_fixed(halves, values.itemsize, (rows >= 300).astype(np.int32), row, slots.astype(np.uint32), answer.view(np.uint8))
 
     assert np.array_equal(answer, expected)
 
 
 @given(st.data())
 def test_bits_reach_their_slots_from_any_offset(data: st.DataObject) -> None:
-    offset = data.draw(st.integers(0, 17))
-    bits = data.draw(st.lists(st.booleans(), max_size=40))
-    rows, slots, n_slots = data.draw(picks(len(bits)))
-    bitmap = np.packbits(np.array([True] * offset + bits, np.bool_), bitorder="little")
-    answer = np.full(n_slots, 9, np.uint8)
+    offsets = data.draw(st.lists(st.integers(0, 17), min_size=1, max_size=3))
+    sources = [data.draw(st.none() | st.lists(st.booleans(), min_size=1, max_size=40)) for _ in offsets]
+    picked = data.draw(picks([1 if source is None else len(source) for source in sources]))
+    bitmaps = [
+        None if bits is None else np.packbits(np.array([True] * offset + bits, np.bool_), bitorder="little")
+        for bits, offset in zip(sources, offsets, strict=True)
+    ]
+    answer = np.full(picked.slots, 9, np.uint8)
 
-    gather_bits(bitmap, offset, np.array(rows, np.int64), np.array(slots, np.int64), answer)
+    gather_bits(bitmaps, np.array(offsets, np.int64), *picked.arrays, answer)
 
-    assert answer.tobytes() == naive_bits(bits, rows, slots, b"\x09" * n_slots)
+    assert answer.tobytes() == naive_bits(sources, picked.source, picked.row, picked.slot, b"\x09" * picked.slots)
 
 
-def test_rows_and_slots_of_different_lengths_are_refused() -> None:
-    rows, slots, answer = np.array([0, 0]), np.array([0]), np.array([7], np.uint8)
+@given(st.data())
+def test_texts_reach_their_slots_and_others_are_empty(data: st.DataObject) -> None:
+    sources = data.draw(st.lists(st.none() | st.lists(st.binary(max_size=5), min_size=1, max_size=6), min_size=1, max_size=3))
+    picked = data.draw(picks([1 if texts is None else len(texts) for texts in sources]))
+    ends = [None if texts is None else np.cumsum([0, *map(len, texts)]).astype(np.int32).view(np.uint8) for texts in sources]
+    bytes_of = [None if texts is None else np.frombuffer(b"".join(texts), np.uint8) for texts in sources]
+    offsets = np.zeros(picked.slots + 1, np.int32)
+
+    size = measure_texts(ends, *picked.arrays, offsets)
+    answer = np.empty(size, np.uint8)
+    write_texts(ends, bytes_of, *picked.arrays, offsets, answer)
+
+    found = [answer[begin:end].tobytes() for begin, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)]
+    assert found == naive_texts(sources, picked.source, picked.row, picked.slot, picked.slots)
+
+
+def test_texts_beyond_31_bits_are_measured_in_full() -> None:
+    ends = np.array([0, 2**30], np.int32).view(np.uint8)
+    three = np.zeros(3, np.int32), np.zeros(3, np.uint32), np.arange(3, dtype=np.uint32)
+
+    assert measure_texts([ends], *three, np.zeros(4, np.int32)) == 3 * 2**30
+
+
+def test_asks_without_a_winner_are_not_picked() -> None:
+    source, row, slot, found = np.empty(3, np.int32), np.empty(3, np.uint32), np.empty(3, np.uint32), np.zeros(9, np.uint8)
+
+    count = pick_winners(
+        np.array([2, -1, 0], np.int32), np.array([5, 6, 7], np.uint32), np.array([8, 1, 3], np.uint32), source, row, slot, found
+    )
+
+    assert (source[:count].tolist(), row[:count].tolist(), slot[:count].tolist()) == ([2, 0], [5, 7], [8, 3])
+    assert np.flatnonzero(found).tolist() == [3, 8]
+
+
+def test_numbers_are_taken_from_their_places() -> None:
+    rng = np.random.default_rng(3)
+    values, places = rng.integers(-9, 9, 100), rng.integers(0, 100, 400).astype(np.uint32)
+    answer = np.empty(400, np.int64)
+
+    take_numbers(values, places, answer)
+
+    assert np.array_equal(answer, values[places])
+
+
+def test_picks_that_do_not_fit_are_refused() -> None:
+    one, two, answer = np.zeros(1, np.uint32), np.zeros(2, np.uint32), np.array([7], np.uint8)
+    source, values = np.zeros(1, np.int32), [np.zeros(8, np.uint8)]
 
     with pytest.raises(ValueError, match="differ in length"):
-        gather_fixed(np.zeros(1, np.uint8), 1, rows, slots, answer)
+        gather_fixed(values, 1, source, two, one, answer)
     with pytest.raises(ValueError, match="differ in length"):
-        gather_bits(np.zeros(1, np.uint8), 0, rows, slots, answer)
+        gather_bits(values, np.zeros(1, np.int64), source, one, two, answer)
+    with pytest.raises(ValueError, match="differ in length"):
+        gather_bits(values, np.zeros(2, np.int64), source, one, one, answer)
+    with pytest.raises(ValueError, match="differ in length"):
+        measure_texts(values, source, two, one, np.zeros(2, np.int32))
+    with pytest.raises(ValueError, match="differ in length"):
+        write_texts(values, values, source, one, two, np.zeros(2, np.int32), answer)
+    with pytest.raises(ValueError, match="differ in length"):
+        take_numbers(np.zeros(1, np.int64), two, np.zeros(1, np.int64))
+    with pytest.raises(ValueError, match="too short"):
+        pick_winners(source, one, one, source[:0], one, one, answer)
+    with pytest.raises(ValueError, match="differ in length"):
+        pick_winners(source, two, one, source, two, two, answer)
 
     assert answer.tolist() == [7]

@@ -39,6 +39,18 @@ def naive_match(question: Question, facts: Sequence[Fact], *, last_seq: int) -> 
     return max(admissible, default=None)
 
 
+def naive_next(question: Question, facts: Sequence[Fact], *, last_seq: int, never: int) -> int:
+    """The time of the first fact of the key after `latest` that is neither hidden nor written later; `never` if there is none."""
+    return min(
+        (
+            fact.time
+            for fact in facts
+            if fact.key == question.key and fact.time > question.latest and not fact.is_hidden and fact.seq <= last_seq
+        ),
+        default=never,
+    )
+
+
 def is_admissible(fact: Fact, question: Question, *, last_seq: int) -> bool:
     if fact.key != question.key or fact.is_hidden or fact.seq > last_seq or fact.time > question.latest:
         return False

@@ -1,21 +1,35 @@
-"""Plain-Python twins of the gather kernels."""
+"""Plain-Python twins of the gather kernels. Pick i takes row[i] of sources[source[i]] to slot[i]."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+Ints = Sequence[int]
 
-def naive_gather(source: bytes, width: int, rows: Sequence[int], slots: Sequence[int], answer: bytes) -> bytes:
-    """`answer` with the value of rows[i] in place slots[i]; the last of equal slots stays."""
+
+def naive_gather(sources: Sequence[bytes | None], width: int, source: Ints, row: Ints, slot: Ints, answer: bytes) -> bytes:
+    """`answer` with the picked values in their slots; nothing is taken from a source that is None."""
     filled = bytearray(answer)
-    for row, slot in zip(rows, slots, strict=True):
-        filled[slot * width : (slot + 1) * width] = source[row * width : (row + 1) * width]
+    for place, taken, put in zip(source, row, slot, strict=True):
+        values = sources[place]
+        if values is not None:
+            filled[put * width : (put + 1) * width] = values[taken * width : (taken + 1) * width]
     return bytes(filled)
 
 
-def naive_bits(bits: Sequence[bool], rows: Sequence[int], slots: Sequence[int], answer: bytes) -> bytes:
-    """`answer` with 1 or 0 for bits[rows[i]] in place slots[i]."""
+def naive_bits(sources: Sequence[Sequence[bool] | None], source: Ints, row: Ints, slot: Ints, answer: bytes) -> bytes:
+    """`answer` with 1 or 0 for the picked bits; every bit of a source that is None is 1."""
     filled = bytearray(answer)
-    for row, slot in zip(rows, slots, strict=True):
-        filled[slot] = bits[row]
+    for place, taken, put in zip(source, row, slot, strict=True):
+        bits = sources[place]
+        filled[put] = 1 if bits is None else bits[taken]
     return bytes(filled)
+
+
+def naive_texts(sources: Sequence[Sequence[bytes] | None], source: Ints, row: Ints, slot: Ints, slots: int) -> list[bytes]:
+    """The picked text of each slot; b"" where none was picked, or from None."""
+    filled = [b""] * slots
+    for place, taken, put in zip(source, row, slot, strict=True):
+        texts = sources[place]
+        filled[put] = b"" if texts is None else texts[taken]
+    return filled

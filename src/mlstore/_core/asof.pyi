@@ -1,6 +1,6 @@
 """As-of search: for each question (key, time) the latest admissible fact, in the total order (time, created, seq).
 
-Questions are grouped by key and ascend in time within a group; facts are grouped by key and ascend in (time, created, seq).
+Questions are grouped by key; facts are grouped by key and ascend in (time, created, seq).
 """
 
 import numpy as np
@@ -27,19 +27,16 @@ def match_backward(
     best_created: Int64,
     best_seq: Int64,
     best_source: NDArray[np.int32],
-    best_row: Int64,
+    best_row: NDArray[np.uint32],
 ) -> None:
     """Improve the best answers with the facts of one block."""
 
 def match_next(
     ask_offsets: Int64,
     ask_latest: Int64,
-    ask_known: Int64,
     key_position: Int64,
     fact_offsets: Int64,
     fact_time: Int64,
-    fact_created: Int64,
-    same_created: int,
     fact_seq: Int64,
     same_seq: int,
     hidden: NDArray[np.uint8],

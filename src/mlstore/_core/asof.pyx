@@ -1,8 +1,25 @@
 """As-of search: for each question (key, time) the latest admissible fact, in the total order (time, created, seq)."""
 
-from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint8_t
+from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint8_t, uint32_t
+
+from mlstore._core.prefetch cimport prefetch
 
 cdef int64_t NULL_TIME = INT64_MIN
+
+cdef enum:
+    AHEAD = 8                   # groups between a fetch of their rows' times and its use
+    TIMES_OF_LINE = 8           # times in a cache line
+    FEW_TIMES = 1024            # up to here a plain bisection is fastest
+
+
+cdef inline int64_t first_after_between(const int64_t[::1] time, int64_t low, int64_t high, int64_t bound) noexcept nogil:
+    """First row of [low, high) whose time is greater than the bound. Without branches: no processor can guess what a bisection finds."""
+    cdef int64_t half, left = high - low
+    while left > 0:
+        half = (left + 1) >> 1
+        low += half if time[low + half - 1] <= bound else 0
+        left -= half
+    return low
 
 
 cdef inline int64_t first_after(const int64_t[::1] time, int64_t low, int64_t high, int64_t bound) noexcept nogil:
@@ -13,13 +30,31 @@ cdef inline int64_t first_after(const int64_t[::1] time, int64_t low, int64_t hi
         step <<= 1
     if low + step - 1 < high:
         high = low + step - 1
-    while low < high:
-        middle = low + ((high - low) >> 1)
-        if time[middle] <= bound:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+    return first_after_between(time, low, high, bound)
+
+
+cdef inline int64_t move_cursor(
+    const int64_t[::1] time, int64_t begin, int64_t cursor, int64_t end, int64_t last_bound, int64_t bound
+) noexcept nogil:
+    """First row after the bound, given the one after the last bound: questions that ascend only ever look ahead."""
+    if end - begin <= FEW_TIMES:
+        return first_after_between(time, begin, end, bound)
+    if bound >= last_bound:
+        return first_after(time, cursor, end, bound)
+    return first_after_between(time, begin, cursor, bound)
+
+
+cdef inline void fetch_times(
+    const int64_t[::1] time, const int64_t[::1] offsets, int64_t position, int64_t asks
+) noexcept nogil:
+    """Have the times of a key at hand when its questions come: the lines that so many bisections will touch."""
+    cdef int64_t row = offsets[position], end = offsets[position + 1], step
+    if asks == 0:
+        return
+    step = max(TIMES_OF_LINE, (end - row) // (4 * asks))
+    while row < end:
+        prefetch(&time[0] + row)
+        row += step
 
 
 cdef void search_backward(
@@ -41,23 +76,30 @@ cdef void search_backward(
     int64_t[::1] best_created,
     int64_t[::1] best_seq,
     int32_t[::1] best_source,
-    int64_t[::1] best_row,
+    uint32_t[::1] best_row,
 ) noexcept nogil:
-    cdef Py_ssize_t group, ask
-    cdef int64_t position, begin, end, cursor, row, when, created, seq
+    cdef Py_ssize_t group, ask, groups = key_position.shape[0]
+    cdef int64_t position, begin, end, cursor, row, when, created, seq, last_bound
     cdef bint has_oldest = ask_oldest.shape[0] > 0, has_known = ask_known.shape[0] > 0
     cdef bint has_created = fact_created.shape[0] > 0, has_seq = fact_seq.shape[0] > 0, has_hidden = hidden.shape[0] > 0
     created = same_created
     seq = same_seq
-    for group in range(key_position.shape[0]):
+    if not has_seq and seq > last_seq:
+        return
+    for group in range(groups):
+        if group + AHEAD < groups and key_position[group + AHEAD] >= 0:
+            fetch_times(fact_time, fact_offsets, key_position[group + AHEAD], ask_offsets[group + AHEAD + 1] - ask_offsets[group + AHEAD])
         position = key_position[group]
         if position < 0:
             continue
         begin = fact_offsets[position]
         end = fact_offsets[position + 1]
-        cursor = begin
+        cursor, last_bound = begin, NULL_TIME
         for ask in range(ask_offsets[group], ask_offsets[group + 1]):
-            cursor = first_after(fact_time, cursor, end, ask_latest[ask])
+            cursor = move_cursor(fact_time, begin, cursor, end, last_bound, ask_latest[ask])
+            last_bound = ask_latest[ask]
+            if has_known and not has_created and (created > ask_known[ask] or created == NULL_TIME):
+                continue
             row = cursor - 1
             while row >= begin:
                 when = fact_time[row]
@@ -87,13 +129,13 @@ cdef void search_backward(
                     best_created[ask] = created
                     best_seq[ask] = seq
                     best_source[ask] = source
-                    best_row[ask] = row
+                    best_row[ask] = <uint32_t> row
                 break
 
 
 def match_backward(
     const int64_t[::1] ask_offsets,   # IN   [groups + 1] questions of group g are ask_offsets[g] : ask_offsets[g + 1]
-    const int64_t[::1] ask_latest,    # IN   [asks] latest admissible event time, ascending within a group
+    const int64_t[::1] ask_latest,    # IN   [asks] latest admissible event time; fastest if it ascends within a group
     const int64_t[::1] ask_oldest,    # IN   [asks] oldest admissible event time, or empty: no bound
     const int64_t[::1] ask_known,     # IN   [asks] latest admissible creation time, or empty: no bound
     const int64_t[::1] key_position,  # IN   [groups] the group's key among the facts' keys, or -1
@@ -110,7 +152,7 @@ def match_backward(
     int64_t[::1] best_created,
     int64_t[::1] best_seq,
     int32_t[::1] best_source,         # INOUT [asks] -1: none so far
-    int64_t[::1] best_row,
+    uint32_t[::1] best_row,
 ):
     """Improve the best answers with the facts of one block."""
     cdef Py_ssize_t asks = ask_latest.shape[0]
@@ -136,13 +178,10 @@ def match_backward(
 
 def match_next(
     const int64_t[::1] ask_offsets,   # IN   [groups + 1]
-    const int64_t[::1] ask_latest,    # IN   [asks] ascending within a group
-    const int64_t[::1] ask_known,     # IN   [asks], or empty: no bound
+    const int64_t[::1] ask_latest,    # IN   [asks] fastest if it ascends within a group
     const int64_t[::1] key_position,  # IN   [groups]
     const int64_t[::1] fact_offsets,  # IN   [keys + 1]
     const int64_t[::1] fact_time,     # IN   [rows] ascending within a key
-    const int64_t[::1] fact_created,  # IN   [rows], or empty: all are same_created
-    int64_t same_created,
     const int64_t[::1] fact_seq,      # IN   [rows], or empty: all are same_seq
     int64_t same_seq,
     const uint8_t[::1] hidden,        # IN   [rows], or empty
@@ -151,33 +190,30 @@ def match_next(
 ):
     """Lower next_time to the earliest admissible fact of one block that is later than `latest`."""
     cdef Py_ssize_t group, ask, asks = ask_latest.shape[0], rows = fact_time.shape[0]
-    cdef int64_t cursor, row, end, created = same_created, seq = same_seq
+    cdef int64_t cursor, row, begin, end, seq = same_seq, last_bound
     if key_position.shape[0] + 1 != ask_offsets.shape[0] or ask_offsets[ask_offsets.shape[0] - 1] > asks:
         raise ValueError("ask_offsets does not fit the questions")
-    if next_time.shape[0] != asks or ask_known.shape[0] not in (0, asks) or fact_offsets[fact_offsets.shape[0] - 1] > rows:
+    if next_time.shape[0] != asks or fact_offsets[fact_offsets.shape[0] - 1] > rows:
         raise ValueError("arrays differ in length")
-    if (fact_created.shape[0] not in (0, rows)) or (fact_seq.shape[0] not in (0, rows)) or (hidden.shape[0] not in (0, rows)):
+    if (fact_seq.shape[0] not in (0, rows)) or (hidden.shape[0] not in (0, rows)):
         raise ValueError("facts differ in length")
-    cdef bint has_known = ask_known.shape[0] > 0, has_hidden = hidden.shape[0] > 0
-    cdef bint has_created = fact_created.shape[0] > 0, has_seq = fact_seq.shape[0] > 0
+    cdef bint has_seq = fact_seq.shape[0] > 0, has_hidden = hidden.shape[0] > 0
     with nogil:
         for group in range(key_position.shape[0]):
             if key_position[group] < 0:
                 continue
-            cursor = fact_offsets[key_position[group]]
+            begin = fact_offsets[key_position[group]]
             end = fact_offsets[key_position[group] + 1]
+            cursor, last_bound = begin, NULL_TIME
             for ask in range(ask_offsets[group], ask_offsets[group + 1]):
-                cursor = first_after(fact_time, cursor, end, ask_latest[ask])
+                cursor = move_cursor(fact_time, begin, cursor, end, last_bound, ask_latest[ask])
+                last_bound = ask_latest[ask]
                 for row in range(cursor, end):
                     if fact_time[row] >= next_time[ask]:
                         break
-                    if has_created:
-                        created = fact_created[row]
                     if has_seq:
                         seq = fact_seq[row]
                     if seq > last_seq or (has_hidden and hidden[row]):
-                        continue
-                    if has_known and (created > ask_known[ask] or created == NULL_TIME):
                         continue
                     next_time[ask] = fact_time[row]
                     break

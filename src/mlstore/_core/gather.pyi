@@ -1,14 +1,37 @@
-"""Gather: copy chosen rows of a column to chosen slots of the answer. Rows and slots must be in range: callers made them."""
+"""Gather: copy chosen values of several sources to chosen slots of the answer.
+
+Pick i takes row[i] of sources[source[i]] to slot[i]. Sources, rows and slots must be in range: callers made them.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 
-def gather_fixed(
-    source: NDArray[np.uint8], width: int, rows: NDArray[np.int64], slots: NDArray[np.int64], answer: NDArray[np.uint8]
-) -> None:
-    """answer[slots[i]] = source[rows[i]], values of `width` bytes."""
+Bytes = NDArray[np.uint8]
+Int32 = NDArray[np.int32]
+UInt32 = NDArray[np.uint32]
 
-def gather_bits(
-    bitmap: NDArray[np.uint8], bit_offset: int, rows: NDArray[np.int64], slots: NDArray[np.int64], answer: NDArray[np.uint8]
+def pick_winners(best_source: Int32, best_row: UInt32, ask_slot: UInt32, source: Int32, row: UInt32, slot: UInt32, found: Bytes) -> int:
+    """Keep the asks that have a winner (best_source >= 0), and mark their slots in found. How many."""
+
+def take_numbers(values: NDArray[np.int64], places: UInt32, answer: NDArray[np.int64]) -> None:
+    """answer[i] = values[places[i]]."""
+
+def gather_fixed(sources: list[Bytes | None], width: int, source: Int32, row: UInt32, slot: UInt32, answer: Bytes) -> None:
+    """answer[slot[i]] = sources[source[i]][row[i]], values of `width` bytes; left as it is where the source is None."""
+
+def gather_bits(bitmaps: list[Bytes | None], offset: NDArray[np.int64], source: Int32, row: UInt32, slot: UInt32, answer: Bytes) -> None:
+    """answer[slot[i]] = bit row[i] of bitmaps[source[i]], as a byte 0 or 1; 1 where the bitmap is None."""
+
+def measure_texts(offsets: list[Bytes | None], source: Int32, row: UInt32, slot: UInt32, answer_offsets: Int32) -> int:
+    """Lay out the picked texts in answer_offsets, zeros before. Bytes in all; beyond 31 bits the offsets mean nothing."""
+
+def write_texts(
+    offsets: list[Bytes | None],
+    texts: list[Bytes | None],
+    source: Int32,
+    row: UInt32,
+    slot: UInt32,
+    answer_offsets: Int32,
+    answer: Bytes,
 ) -> None:
-    """answer[slots[i]] = bit of rows[i], as a byte 0 or 1."""
+    """Copy the picked texts to where measure_texts laid them."""

@@ -6,14 +6,14 @@ from numpy.typing import NDArray
 def sort_rows(
     codes: NDArray[np.int32],
     n_groups: int,
-    time: NDArray[np.int64],
+    time: NDArray[np.int64] | None,
     created: NDArray[np.int64] | None,
     order: NDArray[np.uint32],
     offsets: NDArray[np.int64],
 ) -> None:
     """Order rows by (code, time, created, position), and find where each group begins.
 
-    codes are group numbers in [0, n_groups); time and created are any int64. Fills order, the row numbers in their new order, and
+    codes are group numbers in [0, n_groups); time and created are any int64, or None. Fills order, the row numbers in their new order, and
     offsets, [n_groups + 1]: group g is order[offsets[g]:offsets[g + 1]]. Rows in order already, and rows whose times are in order, take one
     pass; others need scratch of 20 bytes a row. At most 2^32 - 1 rows.
     """

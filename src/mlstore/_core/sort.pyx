@@ -150,17 +150,20 @@ cdef void survey_rows(
     const int32_t[::1] codes, int64_t n_groups, const int64_t[::1] time, const int64_t[::1] created, Survey* survey
 ) noexcept nogil:
     cdef Py_ssize_t i
-    cdef bint has_created = created is not None, times_ordered = True, ordered = True, rises
+    cdef bint has_time = time is not None, has_created = created is not None, times_ordered = True, ordered = True, rises
     cdef int32_t code, last_code, code_low, code_high
-    cdef int64_t when, last_when, known = 0, last_known = 0
+    cdef int64_t when = 0, last_when = 0, known = 0, last_known = 0
     code_low = code_high = last_code = codes[0]
-    survey.time_low = survey.time_high = last_when = time[0]
+    if has_time:
+        last_when = time[0]
+    survey.time_low = survey.time_high = last_when
     if has_created:
         last_known = created[0]
     survey.created_low = survey.created_high = last_known
     for i in range(codes.shape[0]):
         code = codes[i]
-        when = time[i]
+        if has_time:
+            when = time[i]
         if has_created:
             known = created[i]
         rises = when > last_when or (when == last_when and known >= last_known)
@@ -266,7 +269,7 @@ cdef void sort_fields(
 def sort_rows(
     const int32_t[::1] codes,      # IN   [n] group of each row, in [0, n_groups)
     int64_t n_groups,
-    const int64_t[::1] time,       # IN   [n]
+    const int64_t[::1] time,       # IN   [n] or None
     const int64_t[::1] created,    # IN   [n] or None
     uint32_t[::1] order,           # OUT  [n]
     int64_t[::1] offsets,          # OUT  [n_groups + 1]
@@ -277,7 +280,7 @@ def sort_rows(
     cdef Pairs pairs
     cdef uint64_t[::1] words, spare_words
     cdef uint32_t[::1] spare_rows
-    if time.shape[0] != n or order.shape[0] != n or (created is not None and created.shape[0] != n):
+    if order.shape[0] != n or (time is not None and time.shape[0] != n) or (created is not None and created.shape[0] != n):
         raise ValueError("codes, time, created and order differ in length")
     if n_groups < 0 or offsets.shape[0] != n_groups + 1:
         raise ValueError("offsets must have n_groups + 1 places")

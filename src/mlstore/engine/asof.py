@@ -1,18 +1,22 @@
 """As-of search over blocks: for each question (key, time) the winning row of the whole history.
 
-Questions are grouped by key and ascend in time; `slots` says which row of the answer each belongs to.
+Questions are grouped by key; `slots` says which row of the answer each belongs to.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlstore._core.asof import match_backward, match_next
-from mlstore.engine.block import NO_NUMBERS, Block, Int64
+from mlstore._core.gather import take_numbers
+from mlstore.engine import limits
+from mlstore.engine.block import NO_NUMBERS, Block, Int64, UInt32
 from mlstore.engine.offline import MAX_TIME, MIN_TIME, History
+from mlstore.engine.parallel import in_parallel
 from mlstore.format.keys import Keys
 from mlstore.format.order import order_rows
 from mlstore.schema.timestamps import NULL_TIME
@@ -27,7 +31,7 @@ class Questions:
 
     keys: Keys
     offsets: Int64
-    slots: Int64
+    slots: UInt32
     latest: Int64
     oldest: Int64
     known: Int64
@@ -41,7 +45,7 @@ class Winners:
     created: Int64
     seq: Int64
     source: NDArray[np.int32]
-    row: Int64
+    row: UInt32
 
     @property
     def found(self) -> NDArray[np.bool_]:
@@ -50,19 +54,29 @@ class Winners:
 
 
 def group_questions(keys: Keys, codes: NDArray[np.int32], latest: Int64, oldest: Int64, known: Int64) -> Questions:
-    """Put questions in order. codes: [rows] the key of each, -1: a null key; a latest of NULL_TIME: a null time. Neither is asked."""
-    codes = np.where(latest == NULL_TIME, np.int32(-1), codes)
-    order, offsets = order_rows(codes, len(keys), latest, drop_null=True)
-    slots = order.astype(np.int64)
-    return Questions(
-        keys, offsets, slots, latest[slots], oldest[slots] if oldest.size else NO_NUMBERS, known[slots] if known.size else NO_NUMBERS
-    )
+    """Group questions by key. codes: [rows] the key of each, -1: a null key; a latest of NULL_TIME: a null time. Neither is asked."""
+    if len(latest) and latest.min() == NULL_TIME:
+        codes = np.where(latest == NULL_TIME, np.int32(-1), codes)
+    # Few questions of a key are found fastest as they come; many, one after the other in time.
+    in_time = len(latest) >= limits.SORTED_ASKS * len(keys)
+    slots, offsets = order_rows(codes, len(keys), latest if in_time else None, drop_null=True)
+    return Questions(keys, offsets, slots, *(_taken(bound, slots) for bound in (latest, oldest, known)))
+
+
+def _taken(bound: Int64, slots: UInt32) -> Int64:
+    if not bound.size:
+        return NO_NUMBERS
+    taken = np.empty(len(slots), np.int64)
+    take_numbers(bound, slots, taken)
+    return taken
 
 
 def newest_questions(keys: Keys) -> Questions:
     """One question per key, at the end of time."""
     count = len(keys)
-    return Questions(keys, np.arange(count + 1), np.arange(count), np.full(count, MAX_TIME, np.int64), NO_NUMBERS, NO_NUMBERS)
+    return Questions(
+        keys, np.arange(count + 1), np.arange(count, dtype=np.uint32), np.full(count, MAX_TIME, np.int64), NO_NUMBERS, NO_NUMBERS
+    )
 
 
 def relevant_blocks(history: History, questions: Questions) -> list[Block]:
@@ -77,30 +91,57 @@ def search(blocks: Sequence[Block], questions: Questions, feature: int | None = 
     """The winners; with `feature`, among the rows where that feature is not null."""
     asks = len(questions.latest)
     best = Winners(
-        np.zeros(asks, np.int64), np.zeros(asks, np.int64), np.zeros(asks, np.int64), np.full(asks, -1, np.int32), np.zeros(asks, np.int64)
+        np.empty(asks, np.int64), np.empty(asks, np.int64), np.empty(asks, np.int64), np.full(asks, -1, np.int32), np.empty(asks, np.uint32)
     )
-    for source, block in enumerate(blocks):
-        match_backward(
-            questions.offsets,
-            questions.latest,
-            questions.oldest,
-            questions.known,
-            *_facts(block, questions, block.hidden if feature is None else _hidden_or_null(block, feature)),
-            source,
-            best.time,
-            best.created,
-            best.seq,
-            best.source,
-            best.row,
-        )
+
+    def search_groups(first: int, last: int) -> None:
+        for source, block, begin, end in _shares(blocks, questions, first, last):
+            match_backward(
+                questions.offsets[begin : end + 1],
+                questions.latest,
+                questions.oldest,
+                questions.known,
+                block.keys.search(questions.keys.slice(begin, end)),
+                block.offsets,
+                block.content.time,
+                block.content.created,
+                block.content.same_created,
+                block.content.seq,
+                block.content.same_seq,
+                block.hidden if feature is None else _hidden_or_null(block, feature),
+                block.bound,
+                source,
+                best.time,
+                best.created,
+                best.seq,
+                best.source,
+                best.row,
+            )
+
+    _in_parts(questions, search_groups)
     return best
 
 
 def search_next(blocks: Sequence[Block], questions: Questions) -> Int64:
     """The event time of the first row after each question's `latest`, whenever it became known; MAX_TIME: there is none."""
     next_time = np.full(len(questions.latest), MAX_TIME, np.int64)
-    for block in blocks:
-        match_next(questions.offsets, questions.latest, NO_NUMBERS, *_facts(block, questions, block.hidden), next_time)
+
+    def search_groups(first: int, last: int) -> None:
+        for _, block, begin, end in _shares(blocks, questions, first, last):
+            match_next(
+                questions.offsets[begin : end + 1],
+                questions.latest,
+                block.keys.search(questions.keys.slice(begin, end)),
+                block.offsets,
+                block.content.time,
+                block.content.seq,
+                block.content.same_seq,
+                block.hidden,
+                block.bound,
+                next_time,
+            )
+
+    _in_parts(questions, search_groups)
     return next_time
 
 
@@ -109,23 +150,21 @@ def without_oldest(questions: Questions) -> Questions:
     return replace(questions, oldest=NO_NUMBERS)
 
 
-Facts = tuple[Int64, Int64, Int64, Int64, int, Int64, int, NDArray[np.uint8], int]
+def _in_parts(questions: Questions, search_groups: Callable[[int, int], None]) -> None:
+    """Search groups of questions [first, last), part by part; parts have about as many questions each, and threads of their own."""
+    asks = len(questions.latest)
+    parts = limits.READ_THREADS if asks >= limits.PARALLEL_ROWS else 1
+    cuts = np.searchsorted(questions.offsets, np.linspace(0, asks, parts + 1)[1:-1]).tolist()
+    in_parallel([partial(search_groups, first, last) for first, last in pairwise([0, *cuts, len(questions.keys)])], asks)
 
 
-def _facts(block: Block, questions: Questions, hidden: NDArray[np.uint8]) -> Facts:
-    """A block as the kernels take it: where each asked key lies, the rows' clocks, and which rows are no candidates."""
-    content = block.content
-    return (
-        block.keys.search(questions.keys),
-        block.offsets,
-        content.time,
-        content.created,
-        content.same_created,
-        content.seq,
-        content.same_seq,
-        hidden,
-        block.bound,
-    )
+def _shares(blocks: Sequence[Block], questions: Questions, first: int, last: int) -> Iterator[tuple[int, Block, int, int]]:
+    """(source, block, begin, end): the groups [begin, end) of [first, last) that a block may hold rows of."""
+    for source, block in enumerate(blocks):
+        begin = max(first, questions.keys.lower_bound(block.first_key))
+        end = min(last, questions.keys.lower_bound(block.last_key + b"\0"))
+        if begin < end:
+            yield source, block, begin, end
 
 
 def _hidden_or_null(block: Block, feature: int) -> NDArray[np.uint8]:
@@ -134,8 +173,3 @@ def _hidden_or_null(block: Block, feature: int) -> NDArray[np.uint8]:
         return block.hidden
     null = np.asarray(column.is_null()).astype(np.uint8)
     return null | block.hidden if block.hidden.size else null
-
-
-def expand_mask(mask: NDArray[np.uint8]) -> pa.Buffer | None:
-    """An Arrow validity bitmap of bytes 0 or 1; None when all are 1."""
-    return None if mask.all() else pa.py_buffer(np.packbits(mask, bitorder="little"))

@@ -16,6 +16,7 @@ from mlstore.format.keys import Keys
 from mlstore.schema.dtypes import DType
 
 Int64 = NDArray[np.int64]
+UInt32 = NDArray[np.uint32]
 Deletes = tuple[Int64, Int64]  # row numbers ascending, and the sequence that deleted each
 Lend = Callable[[int, int], pa.Buffer]  # (address, size) -> a buffer that outlives the transaction
 
@@ -77,6 +78,16 @@ class Block:
     @lazy
     def keys(self) -> Keys:
         return self.content.keys.slice(self._first_key, len(self.content.keys)) if self.start else self.content.keys
+
+    @lazy
+    def first_key(self) -> bytes:
+        """The least key, as it stands in the file."""
+        return self.keys.encoded_at(0)
+
+    @lazy
+    def last_key(self) -> bytes:
+        """The greatest key, as it stands in the file."""
+        return self.keys.encoded_at(len(self.keys) - 1)
 
     @lazy
     def offsets(self) -> Int64:

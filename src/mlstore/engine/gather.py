@@ -1,98 +1,114 @@
 """Gathering: the features of the winners, each in the slot of the row that asked."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mlstore._core.gather import gather_bits, gather_fixed
-from mlstore.engine.asof import Winners, expand_mask
-from mlstore.engine.block import Block, Int64
+from mlstore._core.gather import gather_bits, gather_fixed, measure_texts, pick_winners, write_texts
+from mlstore.engine.asof import Winners
+from mlstore.engine.block import Block, Int64, UInt32
 from mlstore.schema.dtypes import DType
+
+Bytes = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+_MOST_TEXT = 2**31 - 1  # bytes that 32-bit offsets reach
 
 
 class Gatherer:
-    """Winners sorted by block once, so that every feature is gathered block by block."""
+    """The winners laid out once: which row of which block goes to which slot; every feature is gathered along it."""
 
-    def __init__(self, blocks: Sequence[Block], winners: Winners, slots: Int64, length: int) -> None:
+    def __init__(self, blocks: Sequence[Block], winners: Winners, slots: UInt32, length: int) -> None:
+        asks = len(slots)
+        source, row, slot = np.empty(asks, np.int32), np.empty(asks, np.uint32), np.empty(asks, np.uint32)
+        found = np.zeros(length, np.uint8)
+        picks = pick_winners(winners.source, winners.row, slots, source, row, slot, found)
         self._blocks = blocks
         self._length = length
-        self._picks = list(_picks(winners, slots))
+        self._picks = source[:picks], row[:picks], slot[:picks]
+        self._wins = np.bincount(self._picks[0], minlength=len(blocks)) if blocks else np.empty(0, np.int64)
+        self._found_bits = _pack(found)
+        self.found: Mask = found.view(np.bool_)
 
     def column(self, number: int, dtype: DType) -> pa.Array:
         """The feature for every slot; null where nothing won."""
+        columns = [block.column(number) if wins else None for block, wins in zip(self._blocks, self._wins, strict=True)]
+        validity = self._validity(columns)
         if dtype.kind == "fixed":
-            return self._fixed(number, dtype)
+            return self._fixed(columns, dtype, validity)
         if dtype.kind == "bool":
-            return self._bool(number, dtype)
-        return self._any(number, dtype)
+            bits = np.zeros(self._length, np.uint8)
+            bitmaps, offsets = _bitmaps(columns, place=1)
+            gather_bits(bitmaps, offsets, *self._picks, bits)
+            return pa.Array.from_buffers(dtype.arrow, self._length, [validity, pa.py_buffer(np.packbits(bits, bitorder="little"))])
+        if dtype.kind == "varlen":
+            return self._texts(columns, dtype, validity)
+        return self._taken(columns, dtype)
 
-    def _fixed(self, number: int, dtype: DType) -> pa.Array:
-        values, valid = np.zeros(self._length * dtype.width, np.uint8), np.zeros(self._length, np.uint8)
-        for source, rows, slots in self._picks:
-            column = self._blocks[source].column(number)
-            _gather_validity(column, rows, slots, valid)
-            buffer = column.buffers()[-1]
-            if buffer is not None and buffer.size:
-                start = column.offset * dtype.width
-                gather_fixed(np.frombuffer(buffer, np.uint8)[start:], dtype.width, rows, slots, values)
-        return _fixed_array(dtype.arrow, self._length, expand_mask(valid), pa.py_buffer(values))
+    def _validity(self, columns: Sequence[pa.Array | None]) -> pa.Buffer | None:
+        if not any(column.null_count for column in columns if column is not None):
+            return self._found_bits
+        valid = np.zeros(self._length, np.uint8)
+        bitmaps, offsets = _bitmaps(columns, place=0)
+        gather_bits(bitmaps, offsets, *self._picks, valid)
+        return _pack(valid)
 
-    def _bool(self, number: int, dtype: DType) -> pa.Array:
-        values, valid = np.zeros(self._length, np.uint8), np.zeros(self._length, np.uint8)
-        for source, rows, slots in self._picks:
-            column = self._blocks[source].column(number)
-            _gather_validity(column, rows, slots, valid)
-            buffer = column.buffers()[1]
-            if buffer is not None:
-                gather_bits(np.frombuffer(buffer, np.uint8), column.offset, rows, slots, values)
-        bits = pa.py_buffer(np.packbits(values, bitorder="little"))
-        return pa.Array.from_buffers(dtype.arrow, self._length, [expand_mask(valid), bits])
+    def _fixed(self, columns: Sequence[pa.Array | None], dtype: DType, validity: pa.Buffer | None) -> pa.Array:
+        width = dtype.width
+        values = np.zeros(self._length * width, np.uint8)
+        gather_fixed(_views(columns, lambda column: _bytes(column.buffers()[-1], column.offset * width)), width, *self._picks, values)
+        if not pa.types.is_fixed_size_list(dtype.arrow):
+            return pa.Array.from_buffers(dtype.arrow, self._length, [validity, pa.py_buffer(values)])
+        items = self._length * dtype.arrow.list_size
+        child = pa.Array.from_buffers(dtype.arrow.value_type, items, [None, pa.py_buffer(values)])
+        return pa.Array.from_buffers(dtype.arrow, self._length, [validity], children=[child])
 
-    def _any(self, number: int, dtype: DType) -> pa.Array:
-        index, valid = np.zeros(self._length, np.int64), np.zeros(self._length, np.bool_)
-        columns, base = [], 0
-        for source, rows, slots in self._picks:
-            column = self._blocks[source].column(number)
-            index[slots], valid[slots] = rows + base, True
-            columns.append(column)
-            base += len(column)
-        if not columns:
+    def _texts(self, columns: Sequence[pa.Array | None], dtype: DType, validity: pa.Buffer | None) -> pa.Array:
+        starts = _views(columns, lambda column: _bytes(column.buffers()[1], column.offset * 4))
+        offsets = np.zeros(self._length + 1, np.int32)
+        size = measure_texts(starts, *self._picks, offsets)
+        if size > _MOST_TEXT:
+            return self._taken(columns, dtype)
+        texts = np.empty(size, np.uint8)
+        write_texts(starts, _views(columns, lambda column: _bytes(column.buffers()[2], 0)), *self._picks, offsets, texts)
+        return pa.Array.from_buffers(dtype.arrow, self._length, [validity, pa.py_buffer(offsets), pa.py_buffer(texts)])
+
+    def _taken(self, columns: Sequence[pa.Array | None], dtype: DType) -> pa.Array:
+        """By Arrow: for types whose values lie in several buffers."""
+        there = [column for column in columns if column is not None]
+        if not there:
             return pa.nulls(self._length, dtype.arrow)
-        chosen = pa.chunked_array(columns).take(pa.array(index, mask=~valid))
+        base = np.cumsum([0, *(0 if column is None else len(column) for column in columns)])
+        source, row, slot = self._picks
+        index = np.zeros(self._length, np.int64)
+        index[slot] = base[source] + row
+        chosen = pa.chunked_array(there).take(pa.array(index, mask=~self.found))
         return pa.concat_arrays(chosen.chunks) if chosen.num_chunks != 1 else chosen.chunk(0)
 
 
-def scatter(values: Int64, slots: Int64, found: NDArray[np.bool_], length: int, dtype: pa.DataType) -> pa.Array:
+def scatter(values: Int64, slots: UInt32, found: Mask, length: int, dtype: pa.DataType) -> pa.Array:
     """int64 values put into slots; null in every slot that has none."""
     answer, valid = np.zeros(length, np.int64), np.zeros(length, np.bool_)
-    answer[slots], valid[slots] = values, found
+    answer[slots], valid[slots] = np.where(found, values, 0), found
     return pa.array(answer, mask=~valid).view(dtype)
 
 
-def _picks(winners: Winners, slots: Int64) -> list[tuple[int, Int64, Int64]]:
-    """(block, rows, slots) for each block that has winners."""
-    order = np.argsort(winners.source, kind="stable") if winners.source.size and winners.source.max() > 0 else np.arange(len(slots))
-    sources = winners.source[order]
-    edges = np.flatnonzero(np.diff(sources)) + 1
-    picks = []
-    for part in np.split(order, edges) if order.size else []:
-        source = int(winners.source[part[0]])
-        if source >= 0:
-            picks.append((source, winners.row[part], slots[part]))
-    return picks
+def _pack(mask: Bytes) -> pa.Buffer | None:
+    """An Arrow validity bitmap of bytes 0 or 1; None when all are 1."""
+    return None if mask.all() else pa.py_buffer(np.packbits(mask, bitorder="little"))
 
 
-def _gather_validity(column: pa.Array, rows: Int64, slots: Int64, valid: NDArray[np.uint8]) -> None:
-    if not column.null_count:
-        valid[slots] = 1
-    else:
-        gather_bits(np.frombuffer(column.buffers()[0], np.uint8), column.offset, rows, slots, valid)
+def _views(columns: Sequence[pa.Array | None], view: Callable[[pa.Array], Bytes | None]) -> list[Bytes | None]:
+    return [None if column is None else view(column) for column in columns]
 
 
-def _fixed_array(dtype: pa.DataType, length: int, validity: pa.Buffer | None, values: pa.Buffer) -> pa.Array:
-    if pa.types.is_fixed_size_list(dtype):
-        child = pa.Array.from_buffers(dtype.value_type, length * dtype.list_size, [None, values])
-        return pa.Array.from_buffers(dtype, length, [validity], children=[child])
-    return pa.Array.from_buffers(dtype, length, [validity, values])
+def _bytes(buffer: pa.Buffer | None, start: int) -> Bytes | None:
+    return None if buffer is None or not buffer.size else np.frombuffer(buffer, np.uint8)[start:]
+
+
+def _bitmaps(columns: Sequence[pa.Array | None], *, place: int) -> tuple[list[Bytes | None], Int64]:
+    """The bitmaps of columns, and the bit of row 0 in each. place: that of the bitmap among a column's buffers."""
+    bitmaps = _views(columns, lambda column: _bytes(column.buffers()[place], 0))
+    return bitmaps, np.array([0 if column is None else column.offset for column in columns], np.int64)

@@ -1,5 +1,7 @@
 """Sizes at which the engine changes its ways. Read as `limits.NAME` at the time of use, so that a test can make them small."""
 
+import os
+
 TAIL_ROWS = 1 << 16  # a tail of this many rows is sealed into a segment
 TAIL_BYTES = 1 << 24  # ... or of this many bytes
 DIRECT_ROWS = 1 << 14  # a write of at least this many rows goes straight to segments
@@ -12,3 +14,7 @@ DECODED_BYTES = 1 << 28  # unpacked columns of cold segments kept in memory per 
 WRITE_THREADS = 2  # threads that build the segments of a bulk load; one more hands them to the disk
 OPEN_SEGMENTS = 4096  # segments a process keeps open
 POINT_KEYS = 256  # up to this many keys are looked up in the tail one by one
+READ_THREADS = min(8, os.cpu_count() or 1)  # threads of one large training set
+PARALLEL_ROWS = 1 << 15  # rows from which more than one thread pays
+LABEL_ROWS = 1 << 20  # labels answered at a time
+SORTED_ASKS = 64  # labels a key has on average from which they are put in order of time

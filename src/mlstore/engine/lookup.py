@@ -3,16 +3,18 @@
 Training sets, reads as of a time, and online reads of past versions are all made of this one step.
 """
 
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mlstore.engine.asof import Questions, Winners, relevant_blocks, search, search_next, without_oldest
-from mlstore.engine.block import Block, Int64
+from mlstore.engine.asof import Questions, relevant_blocks, search, search_next, without_oldest
+from mlstore.engine.block import Int64
 from mlstore.engine.gather import Gatherer, scatter
+from mlstore.engine.lazy import lazy
 from mlstore.engine.offline import MAX_TIME, History
+from mlstore.engine.parallel import in_parallel
 from mlstore.engine.selection import Selected
 from mlstore.schema.layout import Layout
 from mlstore.schema.timestamps import NULL_TIME, shifted
@@ -21,40 +23,58 @@ PRESENT, NULL_VALUE, NOT_FOUND, OUTSIDE_TTL = "PRESENT", "NULL_VALUE", "NOT_FOUN
 STATUSES = (PRESENT, NULL_VALUE, NOT_FOUND, OUTSIDE_TTL)
 
 
-@dataclass(frozen=True, slots=True)
 class Answer:
-    """One view's answer, a row per slot: the features; whether any row won (without regard to nulls), and its clocks."""
+    """One view's answer, a row per slot: the features; whether any row won, without regard to nulls; and, when asked for, how.
 
-    columns: list[pa.Array]
-    found: NDArray[np.bool_]
-    event_time: pa.Array
-    created: pa.Array
-    status: pa.Array | None
-    valid_to: pa.Array | None
+    Slots that nobody asked for are null, NOT_FOUND. What is worked out when asked for needs the transaction.
+    """
 
+    def __init__(self, history: History, selected: Selected, questions: Questions, length: int) -> None:
+        self._history = history
+        self._layout = selected.relation.layout
+        self._blocks = relevant_blocks(history, questions)
+        self._length = length
+        self.questions = questions
+        self.winners = search(self._blocks, questions)
+        self._gatherer = Gatherer(self._blocks, self.winners, questions.slots, length)
+        self.found = self._gatherer.found
+        self.columns = in_parallel([partial(self._column, number) for number in selected.numbers], len(questions.latest))
 
-def look_up(history: History, selected: Selected, questions: Questions, length: int, *, status: bool) -> Answer:
-    """Answer the questions; slots that nobody asked for are null, NOT_FOUND."""
-    layout = selected.relation.layout
-    blocks = relevant_blocks(history, questions)
-    winners = search(blocks, questions)
-    gatherer = Gatherer(blocks, winners, questions.slots, length)
-    columns = []
-    for number in selected.numbers:
-        chooser = gatherer
-        if layout.last_valid:
+    def _column(self, number: int) -> pa.Array:
+        gatherer = self._gatherer
+        if self._layout.last_valid:
             # Each feature reaches back on its own to its latest value that is not null.
-            chooser = Gatherer(blocks, search(blocks, questions, number), questions.slots, length)
-        columns.append(chooser.column(number, layout.features[number].dtype))
-    found = np.zeros(length, np.bool_)
-    found[questions.slots] = winners.found
-    clock = pa.timestamp(layout.time_unit, "UTC")
-    times = scatter(winners.time, questions.slots, winners.found, length, clock)
-    created = scatter(winners.created, questions.slots, winners.found & (winners.created != NULL_TIME), length, clock)
-    if not status:
-        return Answer(columns, found, times, created, None, None)
-    told = _statuses(history, questions, blocks, winners, columns, found)
-    return Answer(columns, found, times, created, told, _valid_to(history, questions, winners, length))
+            gatherer = Gatherer(self._blocks, search(self._blocks, self.questions, number), self.questions.slots, self._length)
+        return gatherer.column(number, self._layout.features[number].dtype)
+
+    @lazy
+    def event_time(self) -> pa.Array:
+        return self._clock(self.winners.time, self.winners.found)
+
+    @lazy
+    def created(self) -> pa.Array:
+        return self._clock(self.winners.created, self.winners.found & (self.winners.created != NULL_TIME))
+
+    @lazy
+    def status(self) -> pa.Array:
+        outside = np.zeros(self._length, np.bool_)
+        if self.questions.oldest.size and not self.winners.found.all():
+            unbounded = without_oldest(self.questions)
+            older = search(relevant_blocks(self._history, unbounded), unbounded)
+            outside[self.questions.slots] = older.found & ~self.winners.found
+        return status_array(status_codes(self.found, outside, self.columns))
+
+    @lazy
+    def valid_to(self) -> pa.Array:
+        """Until when each winner stays the answer at least: the next row's event time, or the end of its ttl."""
+        blocks = self._history.blocks(keys=self.questions.keys) if self.winners.found.any() else []
+        until = np.minimum(search_next(blocks, self.questions), expiry(self.winners.time, self._layout))
+        ticks, present = np.zeros(self._length, np.int64), np.zeros(self._length, np.bool_)
+        ticks[self.questions.slots], present[self.questions.slots] = until, self.winners.found
+        return times_or_null(ticks, present, self._layout)
+
+    def _clock(self, ticks: Int64, present: NDArray[np.bool_]) -> pa.Array:
+        return scatter(ticks, self.questions.slots, present, self._length, pa.timestamp(self._layout.time_unit, "UTC"))
 
 
 def expiry(time: Int64, layout: Layout) -> Int64:
@@ -69,16 +89,6 @@ def times_or_null(ticks: Int64, present: NDArray[np.bool_], layout: Layout) -> p
     return pa.array(ticks, mask=~present | (ticks == MAX_TIME)).view(pa.timestamp(layout.time_unit, "UTC"))
 
 
-def _valid_to(history: History, questions: Questions, winners: Winners, length: int) -> pa.Array:
-    """Until when each winner stays the answer at least: the next row's event time, or the end of its ttl."""
-    layout = history.relation.layout
-    blocks = history.blocks(keys=questions.keys) if winners.found.any() else []
-    until = np.minimum(search_next(blocks, questions), expiry(winners.time, layout))
-    ticks, present = np.zeros(length, np.int64), np.zeros(length, np.bool_)
-    ticks[questions.slots], present[questions.slots] = until, winners.found
-    return times_or_null(ticks, present, layout)
-
-
 def status_array(codes: NDArray[np.int8]) -> pa.Array:
     return pa.array(STATUSES, pa.string()).take(pa.array(codes))
 
@@ -90,14 +100,3 @@ def status_codes(found: NDArray[np.bool_], outside: NDArray[np.bool_], columns: 
         all_null &= np.asarray(column.is_null())
     codes = np.where(found, np.where(all_null, 1, 0), np.where(outside, 3, 2))
     return codes.astype(np.int8)
-
-
-def _statuses(
-    history: History, questions: Questions, blocks: list[Block], winners: Winners, columns: list[pa.Array], found: NDArray[np.bool_]
-) -> pa.Array:
-    outside = np.zeros(len(found), np.bool_)
-    if questions.oldest.size and not winners.found.all():
-        unbounded = without_oldest(questions)
-        older = search(relevant_blocks(history, unbounded), unbounded)
-        outside[questions.slots] = older.found & ~winners.found
-    return status_array(status_codes(found, outside, columns))

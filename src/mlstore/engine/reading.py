@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from mlstore.engine.asof import group_questions
 from mlstore.engine.block import NO_NUMBERS, Block, Int64, Lend
 from mlstore.engine.catalog import Relation, suggest
-from mlstore.engine.lookup import look_up
+from mlstore.engine.lookup import Answer
 from mlstore.engine.offline import MAX_TIME, MIN_TIME, History
 from mlstore.engine.pruning import keep_promising
 from mlstore.engine.segments import is_stored
@@ -325,7 +325,7 @@ def _read_as_of(history: History, query: Query, as_of: TimeLike) -> Rows:
     questions = group_questions(keys, np.arange(count, dtype=np.int32), np.full(count, latest), oldest, NO_NUMBERS)
     features = [name for name in query.needed if name in relation.numbers]
     selected = Selected(relation, tuple(relation.numbers[name] for name in features), tuple(features))
-    answer = look_up(history, selected, questions, count, status=False)
+    answer = Answer(history, selected, questions, count)
     columns = dict(zip(features, answer.columns, strict=True))
     columns |= {field.name: column for field, column in zip(layout.keys, decode_keys(relation.key_spec, keys), strict=True)}
     columns[layout.timestamp or ""] = answer.event_time

@@ -14,8 +14,8 @@ from mlstore.engine.lookup import (
     NULL_VALUE,
     OUTSIDE_TTL,
     PRESENT,
+    Answer,
     expiry,
-    look_up,
     status_array,
     status_codes,
     times_or_null,
@@ -142,7 +142,7 @@ def _from_history(context: ReadContext, selected: Selected, keys: Keys, ask: Ask
     if oldest is not None:
         bound = np.full(len(keys), oldest, np.int64)
         questions = replace(questions, oldest=bound)
-    answer = look_up(context.history(selected.relation), selected, questions, len(keys), status=True)
+    answer = Answer(context.history(selected.relation), selected, questions, len(keys))
     return _Found(answer.columns, answer.status, answer.event_time, answer.valid_to)
 
 

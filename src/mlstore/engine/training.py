@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mlstore.engine.asof import Questions, group_questions
 from mlstore.engine.block import NO_NUMBERS, Int64
-from mlstore.engine.lookup import look_up
+from mlstore.engine.lookup import Answer
 from mlstore.engine.selection import Features, Selected, select, status_names
 from mlstore.engine.session import ReadContext
 from mlstore.engine.versions import head
@@ -48,7 +48,7 @@ def training_set(context: ReadContext, labels: Any, features: Features, options:
     columns: list[pa.Array] = []
     for selected in selection:
         questions = asker.questions(selected)
-        answer = look_up(context.history(selected.relation), selected, questions, table.num_rows, status=options.status)
+        answer = Answer(context.history(selected.relation), selected, questions, table.num_rows)
         names += selected.outputs
         columns += answer.columns
         if options.status:

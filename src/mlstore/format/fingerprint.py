@@ -4,11 +4,32 @@ import pyarrow as pa
 import xxhash
 
 
+class _Hasher:
+    """A file to Arrow, which hashes what is written to it."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self._hash = xxhash.xxh3_128()
+
+    def write(self, data: pa.Buffer | bytes) -> None:
+        self._hash.update(data)
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def digest(self) -> bytes:
+        digest: bytes = self._hash.digest()
+        return digest
+
+
 def hash_column(column: pa.Array | pa.ChunkedArray) -> bytes:
-    """XXH3-128 of a column, chunks and padding aside."""
+    """XXH3-128 of a column as an Arrow IPC stream of one batch: chunks and padding aside."""
     whole = column if isinstance(column, pa.Array) else pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, pa.schema([("", whole.type)])) as stream:
+    hasher = _Hasher()
+    with pa.PythonFile(hasher, mode="w") as sink, pa.ipc.new_stream(sink, pa.schema([("", whole.type)])) as stream:
         stream.write_batch(pa.record_batch([whole], names=[""]))
-    digest: bytes = xxhash.xxh3_128_digest(sink.getvalue())
-    return digest
+    return hasher.digest()

@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mlstore._core.keys import (
@@ -25,6 +24,7 @@ from mlstore.errors import CorruptionError, InvalidDataError, SchemaMismatchErro
 from mlstore.format.keyscalar import ScalarEncoder, is_integer_like, is_text, scalar_encoder
 from mlstore.format.keyvector import SIGN, Bytes, Ints, KeyKind, Keys, encode_int, encode_ints, sums
 from mlstore.format.ranks import Codes, rank_ints, rank_tuples
+from mlstore.format.texts import number_column, order_texts, take_texts
 from mlstore.schema.dtypes import DType
 
 __all__ = ["MAX_KEY", "Factorized", "KeyKind", "KeySpec", "Keys", "decode_keys", "encode_key", "factorize", "prefix_range"]
@@ -136,24 +136,22 @@ def _joined(column: Column) -> NDArray[Any]:
 
 
 def _factorize_text(column: Column) -> tuple[Keys, Codes]:
-    encoded = column.dictionary_encode()
-    chunks = encoded.chunks if isinstance(encoded, pa.ChunkedArray) else [encoded]
-    # The chunks share one dictionary: a chunked array is encoded as a whole.
-    dictionary = chunks[-1].dictionary if chunks else pa.array([], column.type)
-    numbers = _joined(pa.chunked_array([chunk.indices for chunk in chunks], pa.int32()).fill_null(-1))
-    order = pc.sort_indices(dictionary)
-    # One place more than there are values: number -1, a null, finds rank -1 in it.
-    rank_of_number = np.full(len(dictionary) + 1, -1, np.int32)
-    rank_of_number[order.to_numpy()] = np.arange(len(dictionary), dtype=np.int32)
-    return _escape_texts(*_text_buffers(dictionary.take(order))), rank_of_number[numbers]
+    whole = column if isinstance(column, pa.Array) else _one_array(column)
+    texts, numbers = number_column(whole)
+    escaped = _escape_texts(texts.offsets, texts.data)
+    order = order_texts(escaped)
+    # One place more than there are texts: number -1, a null, finds rank -1 in it.
+    rank_of_number = np.full(len(order) + 1, -1, np.int32)
+    rank_of_number[order] = np.arange(len(order), dtype=np.int32)
+    return take_texts(escaped, order), rank_of_number[numbers]
 
 
-def _text_buffers(texts: pa.Array) -> tuple[Ints, Bytes]:
-    """(offsets, data) of an array of strings or binaries."""
-    texts = texts.cast(pa.large_binary())
-    _, offsets, data = texts.buffers()
-    cuts = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1] if len(texts) else np.zeros(1, np.int64)
-    return cuts, np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    """A column of texts in one piece, whatever its size."""
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    wide = column.cast(pa.large_string() if pa.types.is_string(column.type) else pa.large_binary())
+    return pa.concat_arrays(wide.chunks) if wide.num_chunks else pa.array([], wide.type)
 
 
 def _escape_texts(offsets: Ints, data: Bytes) -> Keys:
