@@ -50,7 +50,6 @@ class History:
     keys: Literal["int", "string"] = "int"
     skew: Literal["uniform", "zipf"] = "uniform"
     layout: Literal["one", "many"] = "one"
-    columns: Literal["float", "mixed"] = "float"
 
     @property
     def views(self) -> tuple[View, View]:
@@ -68,13 +67,7 @@ class History:
 
     def schema(self, view: View) -> pa.Schema:
         key = pa.int64() if self.keys == "int" else pa.string()
-        return pa.schema([(KEY, key), (TIME, CLOCK), *((feature, self.dtype(feature)) for feature in view.features)])
-
-    def dtype(self, feature: str) -> pa.DataType:
-        """float64; with mixed columns, the last of the ten is int64 and the last of the five a string, both with nulls."""
-        if self.columns == "mixed":
-            return {"a9": pa.int64(), "b4": pa.string()}.get(feature, pa.float64())
-        return pa.float64()
+        return pa.schema([(KEY, key), (TIME, CLOCK), *((feature, pa.float64()) for feature in view.features)])
 
     def pieces(self, view: View) -> Iterator[pa.RecordBatch]:
         """All rows, in the order of time."""
@@ -121,7 +114,7 @@ class History:
         keys, times = self._draw_events(view, start, count)
         random = np.random.default_rng([7, view.rows, start])
         columns = [self._key_column(keys), pa.array(times, CLOCK)]
-        columns += [_feature_column(self.dtype(feature), random, count) for feature in view.features]
+        columns += [pa.array(random.random(count)) for _ in view.features]
         return pa.record_batch(columns, schema=self.schema(view))
 
     def _draw_events(self, view: View, start: int, count: int) -> tuple[Int64, Int64]:
@@ -163,12 +156,3 @@ def _popularity(entities: int) -> tuple[Int64, NDArray[np.float64]]:
     """Zipf's law with exponent 1: entities from the most to the least popular, and the share of each with all before it."""
     total = np.cumsum(1 / np.arange(1, entities + 1))
     return np.random.default_rng(11).permutation(entities), total[:-1] / total[-1]
-
-
-def _feature_column(dtype: pa.DataType, random: np.random.Generator, count: int) -> pa.Array:
-    if pa.types.is_floating(dtype):
-        return pa.array(random.random(count))
-    numbers, is_null = random.integers(0, 1000, count), random.integers(0, 20, count) == 0
-    if pa.types.is_integer(dtype):
-        return pa.array(numbers, mask=is_null)
-    return pa.array([f"segment {number}" for number in range(1000)]).take(pa.array(numbers, mask=is_null))

@@ -18,7 +18,6 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from benchmarks.history import ROW, History
 from benchmarks.memory import watch_memory
@@ -55,6 +54,13 @@ class KeepsOpen(TimeTravel, Protocol):
 
 
 @runtime_checkable
+class Described(TimeTravel, Protocol):
+    """Can say how its files, once opened, are laid out."""
+
+    def describe(self) -> str: ...
+
+
+@runtime_checkable
 class Foreseeing(TimeTravel, Protocol):
     """Is told beforehand what will be asked: no rival, but a floor."""
 
@@ -79,10 +85,9 @@ class AsOf:
         group.add_argument("--keys", choices=["int", "string"], default="int")
         group.add_argument("--skew", choices=["uniform", "zipf"], default="uniform", help="how often each key comes, in history and labels")
         group.add_argument("--layout", choices=["one", "many"], default="one", help="one bulk write, or many writes of all sizes after it")
-        group.add_argument("--columns", choices=["float", "mixed"], default="float", help="mixed: one int and one string among the floats")
 
     def configured(self, options: argparse.Namespace) -> AsOf:
-        history = History(options.rows, options.keys, options.skew, options.layout, options.columns)
+        history = History(options.rows, options.keys, options.skew, options.layout)
         return replace(self, labels=tuple(sorted(set(options.labels))), history=history)
 
     def prepare(self, inputs: Path, *, rows: int) -> None:
@@ -120,6 +125,10 @@ def build_case(engine: Engine, case: Path) -> None:
 def measure_case(engine: Engine, case: Path, meter: Meter, *, prefix: str = "") -> None:
     """All sizes of labels, from the smallest."""
     joiner, history, store = time_traveller(engine), History.load(case), store_folder(engine, case)
+    if isinstance(joiner, Described):
+        joiner.open_views(store)
+        meter.note(f"{prefix}{joiner.describe()}")
+        joiner.close()
     meter.size(f"{prefix}files", sum(path.stat().st_size for path in store.rglob("*") if path.is_file()))
     for path in sorted(case.glob("labels-*.arrow")):
         labels = read_table(path)
@@ -191,23 +200,10 @@ def checksum(table: pa.Table, history: History, count: int) -> str:
         raise ValueError(f"{len(rows):,} rows came out of {count:,} labels, some of them twice")
     digest = hashlib.blake2b(digest_size=8)
     for feature in history.features:
-        for part in canonical(table[feature], rows, count):
-            digest.update(part)
-    return digest.hexdigest()
-
-
-def canonical(column: pa.ChunkedArray, rows: np.ndarray[tuple[int], np.dtype[np.int64]], count: int) -> Iterator[bytes]:
-    """Numbers as float64 with NaN for null, anything else as strings; row by row."""
-    is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-    if is_number:
         values = np.full(count, np.nan)
-        values[rows] = column.cast(pa.float64()).to_numpy()
-        yield values.tobytes()
-        return
-    places = np.full(count, len(rows))
-    places[rows] = np.arange(len(rows))
-    texts = pa.chunked_array([*pc.fill_null(column.cast(pa.large_string()), "(null)").chunks, pa.array(["(null)"], pa.large_string())])
-    yield "\n".join(texts.take(pa.array(places)).to_pylist()).encode()
+        values[rows] = table[feature].to_numpy()
+        digest.update(values.tobytes())
+    return digest.hexdigest()
 
 
 def compare(step: str, table: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
