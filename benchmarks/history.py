@@ -143,7 +143,8 @@ def key_numbers(column: pa.ChunkedArray) -> Int64:
 
 
 def _is_late(count: int) -> NDArray[np.bool_]:
-    return np.arange(count) % LATE == LATE - 1
+    is_late: NDArray[np.bool_] = np.arange(count) % LATE == LATE - 1
+    return is_late
 
 
 @cache

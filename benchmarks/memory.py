@@ -1,6 +1,6 @@
 """Peak memory of a step, seen from outside: a second process reads what the first has resident, a thousand times a second.
 
-Memory of its own (anonymous pages: what a program allocates) is kept apart from pages of files mapped in, which the system may drop at will.
+Memory of its own (anonymous pages: what a program allocates) is kept apart from pages of files mapped in, which the system may drop.
 Run as a program it is that second process: `python memory.py PID` says "ready" and, once its input ends, the greatest of either in bytes.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from benchmarks.history import KEY, TIME, History, View
 
 REFERENCES = [f"{view.name}:{feature}" for view in History(0).views for feature in view.features]
 FOR_EVER = timedelta(0)
+
+# Its own dependencies disagree; their users can do nothing about it.
+warnings.filterwarnings("ignore", category=DeprecationWarning)
 
 
 class Engine:

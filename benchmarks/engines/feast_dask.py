@@ -9,3 +9,5 @@ class Engine(feast.Engine):
     """Reads everything and sorts it."""
 
     offline_store = "dask"
+    # Once one view has been joined, a label that has no row in the next one is dropped.
+    loses_labels = True
