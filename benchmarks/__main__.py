@@ -61,7 +61,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--engine", nargs="+", choices=engine_names(), help="who takes part; the others are compared with the first")
     parser.add_argument("--rows", type=positive, default=1_000_000)
     parser.add_argument("--repeat", type=positive, default=3)
-    parser.add_argument("--limit", type=positive, default=1800, metavar="SECONDS", help="an engine that takes longer is left out")
+    parser.add_argument("--limit", type=positive, default=600, metavar="SECONDS", help="an engine that takes longer is left out")
     parser.add_argument("--json", action="store_true", help="print the table and every run as JSON")
     parser.add_argument("--scratch", type=Path, default=Path(".benchmarks"), help="folder for the files, on the disk to be measured")
     given = sys.argv[1:] if arguments is None else arguments

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -74,6 +74,13 @@ class Engine:
         joined = self._sql.sql(join_query(list(VIEWS))).to_arrow_table()
         self._sql.unregister("labels")
         return joined
+
+    def join_tables(self, labels: pa.Table, views: Mapping[str, pa.Table]) -> pa.Table:
+        with duckdb.connect(":memory:") as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            for name, table in {"labels": labels, **views}.items():
+                connection.register(name, table)
+            return connection.sql(join_query(list(views))).to_arrow_table()
 
     @property
     def _sql(self) -> duckdb.DuckDBPyConnection:

@@ -15,6 +15,7 @@ from benchmarks.history import KEY, TIME, History, View
 
 REFERENCES = [f"{view.name}:{feature}" for view in History(0).views for feature in view.features]
 FOR_EVER = timedelta(0)
+MAX_LABELS, MAX_LABELS_OF_POPULAR_KEYS = 100_000, 10_000
 
 # Its own dependencies disagree; their users can do nothing about it.
 warnings.filterwarnings("ignore", category=DeprecationWarning)
@@ -57,6 +58,10 @@ class Engine:
 
     def join(self, labels: pa.Table) -> pa.Table:
         return self._store.get_historical_features(entity_df=labels.to_pandas(), features=REFERENCES).to_arrow()
+
+    def bears(self, history: History, labels: int) -> bool:
+        """It pairs each label with all earlier rows of its key before it takes the newest, so that popular keys fill the memory."""
+        return labels <= (MAX_LABELS if history.skew == "uniform" else MAX_LABELS_OF_POPULAR_KEYS)
 
     def close(self) -> None:
         self._opened = None

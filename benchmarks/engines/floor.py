@@ -33,6 +33,7 @@ class Engine:
     """numpy.take on each feature."""
 
     version = f"numpy {np.__version__}"
+    keeps_open = True
 
     def __init__(self, folder: Path) -> None:
         self._views: dict[str, dict[str, NDArray[np.float64]]] = {}
@@ -87,4 +88,4 @@ def find_winners(moments: Int64, asked: Int64) -> Winners:
 
 
 def fetch(values: NDArray[np.float64], winners: Winners) -> pa.Array:
-    return pa.Array.from_buffers(pa.float64(), len(winners.rows), [winners.validity, pa.py_buffer(values.take(winners.rows))])
+    return pa.Array.from_buffers(pa.float64(), len(winners.rows), [winners.validity, pa.py_buffer(values.take(winners.rows, mode="clip"))])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 import mlstore as ml
 from benchmarks.history import KEY, TIME, History, View
+from benchmarks.workload import NotHere
 
 STORE = "history.mls"
 # With layout "many": so many rows at most stay in the tail, in writes of so many; the other late rows come in up to so many writes,
@@ -91,6 +92,14 @@ class Engine:
 
     def join(self, labels: pa.Table) -> pa.Table:
         return self._store.training_set(labels, list(VIEWS))
+
+    def join_tables(self, labels: pa.Table, views: Mapping[str, pa.Table]) -> pa.Table:
+        asof_join: Callable[..., pa.Table] | None = getattr(ml, "asof_join", None)
+        if asof_join is None:
+            raise NotHere("this mlstore has no asof_join")
+        for view in views.values():
+            labels = asof_join(labels, view, on=TIME, by=KEY)
+        return labels
 
     def describe(self) -> str:
         """How the history lies in the file."""

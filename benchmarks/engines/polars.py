@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
@@ -36,6 +37,10 @@ class Engine:
 
     def join(self, labels: pa.Table) -> pa.Table:
         return join_views(pl.DataFrame(labels).lazy(), self._views).collect().to_arrow()
+
+    def join_tables(self, labels: pa.Table, views: Mapping[str, pa.Table]) -> pa.Table:
+        frames = [pl.DataFrame(view).lazy().set_sorted(TIME) for view in views.values()]
+        return join_views(pl.DataFrame(labels).lazy(), frames).collect().to_arrow()
 
     def close(self) -> None:
         self._views = []

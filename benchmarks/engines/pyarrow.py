@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,10 +29,18 @@ class Engine:
         self._views = [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in sorted(store.iterdir())]
 
     def join(self, labels: pa.Table) -> pa.Table:
-        joined = labels.sort_by(TIME)
-        for view in self._views:
-            joined = joined.join_asof(view, on=TIME, by=KEY, tolerance=TOLERANCE_US)
-        return joined
+        return join_views(labels, self._views)
+
+    def join_tables(self, labels: pa.Table, views: Mapping[str, pa.Table]) -> pa.Table:
+        return join_views(labels, views.values())
 
     def close(self) -> None:
         self._views = []
+
+
+def join_views(labels: pa.Table, views: Iterable[pa.Table]) -> pa.Table:
+    """Both sides have to be in the order of time."""
+    joined = labels.sort_by(TIME)
+    for view in views:
+        joined = joined.join_asof(view, on=TIME, by=KEY, tolerance=TOLERANCE_US)
+    return joined

@@ -29,6 +29,9 @@ CALLS, ENOUGH_SECONDS = 3, 10
 WARM_UP_LABELS = 1000
 READ_BYTES = 1 << 24
 CLOSED, OPENED = "from closed files", "from open files"
+FLOOR = "floor"
+# The memory that a join may take beside its table.
+SPARE_SHARE, SPARE_BYTES = 0.25, 100_000_000
 
 
 @runtime_checkable
@@ -61,6 +64,13 @@ class Losing(TimeTravel, Protocol):
 
 
 @runtime_checkable
+class Limited(TimeTravel, Protocol):
+    """Needs so much time or memory that some sizes are out of its reach."""
+
+    def bears(self, history: History, labels: int) -> bool: ...
+
+
+@runtime_checkable
 class Described(TimeTravel, Protocol):
     """Can say how its files, once opened, are laid out."""
 
@@ -88,10 +98,8 @@ class AsOf:
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         add_label_option(parser, self.labels)
-        group = parser.add_argument_group("the history: --rows of ten features, and a fifth as many of five")
-        group.add_argument("--keys", choices=["int", "string"], default="int")
-        group.add_argument("--skew", choices=["uniform", "zipf"], default="uniform", help="how often each key comes, in history and labels")
-        group.add_argument("--layout", choices=["one", "many"], default="one", help="one bulk write, or many writes of all sizes after it")
+        add_history_options(parser)
+        parser.add_argument("--layout", choices=["one", "many"], default="one", help="one bulk write, or many writes of all sizes after it")
 
     def configured(self, options: argparse.Namespace) -> AsOf:
         history = History(options.rows, options.keys, options.skew, options.layout)
@@ -117,10 +125,20 @@ def add_label_option(parser: argparse.ArgumentParser, default: tuple[int, ...]) 
     parser.add_argument("--labels", nargs="+", type=lambda text: int(text.replace("_", "")), default=default, help="one size or several")
 
 
+def add_history_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--keys", choices=["int", "string"], default="int")
+    parser.add_argument("--skew", choices=["uniform", "zipf"], default="uniform", help="how often each key comes, in history and labels")
+
+
 def prepare_case(history: History, label_counts: tuple[int, ...], case: Path) -> None:
     history.save(case)
     for count in label_counts:
         write_table(history.labels(count), case / f"labels-{count:012}.arrow")
+
+
+def label_paths(case: Path) -> list[Path]:
+    """From the fewest labels to the most."""
+    return sorted(case.glob("labels-*.arrow"))
 
 
 def build_case(engine: Engine, case: Path) -> None:
@@ -137,8 +155,11 @@ def measure_case(engine: Engine, case: Path, meter: Meter, *, prefix: str = "") 
         meter.note(f"{prefix}{joiner.describe()}")
         joiner.close()
     meter.size(f"{prefix}files", sum(path.stat().st_size for path in store.rglob("*") if path.is_file()))
-    for path in sorted(case.glob("labels-*.arrow")):
+    for path in label_paths(case):
         labels = read_table(path)
+        if isinstance(joiner, Limited) and not joiner.bears(history, labels.num_rows):
+            meter.note(f"{prefix}left out at {labels.num_rows:,} labels, which it does not bear on this history")
+            continue
         if isinstance(joiner, Foreseeing):
             joiner.open_views(store)
             joiner.foresee(labels)
@@ -218,16 +239,17 @@ def checksum(table: pa.Table, history: History, count: int) -> str:
 def compare(step: str, table: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
     """How the first engine does beside the fastest rival and the floor, and how much memory it takes beside its table."""
     ours = next(iter(table[step]))
-    rivals = {engine: seconds for engine, seconds in table[step].items() if engine not in (ours, "floor")}
+    rivals = {engine: seconds for engine, seconds in table[step].items() if engine not in (ours, FLOOR)}
     if rivals:
         fastest = min(rivals, key=lambda engine: rivals[engine])
-        yield f"{step}: {ours} takes 1/{rivals[fastest] / table[step][ours]:.3g} of the time of the fastest rival, {fastest}"
-    if "floor" in table[step] and ours != "floor":
-        yield f"{step}: {ours} takes {table[step][ours] / table[step]['floor']:.3g} times as long as the floor"
-    name = step.removesuffix(f", {CLOSED}")
-    if memory := table.get(f"{name}, memory of its own", {}).get(ours):
-        size = table[f"{name}, table"][ours]
-        yield f"{name}: memory of its own {memory / 1e6:,.0f} MB for a table of {size / 1e6:,.0f} MB ({(memory - size) / size:+.0%})"
+        yield f"{step}: {fastest}, the fastest rival, takes {rivals[fastest] / table[step][ours]:.3g}x the time of {ours}"
+    name, _, state = step.rpartition(", ")
+    if (floor := table[step].get(FLOOR)) and ours != FLOOR:
+        yield f"{step}: {ours} takes {table[step][ours] / floor:.3g}x the time of the floor"
+    memory, size = table.get(f"{name}, memory of its own", {}).get(ours), table.get(f"{name}, table", {}).get(ours)
+    if memory and size and state == CLOSED:
+        allowed = size * (1 + SPARE_SHARE) + SPARE_BYTES
+        yield f"{name}: {ours} takes {memory / 1e6:,.0f} MB of its own; the table + 25 % + 100 MB are {allowed / 1e6:,.0f} MB"
 
 
 def time_traveller(engine: Engine) -> TimeTravel:
