@@ -16,10 +16,13 @@ from mlstore.errors import (
     DefinitionError,
     FormatVersionError,
     InvalidDataError,
+    LeakageError,
+    LeakageWarning,
     MlstoreError,
     NameClashError,
     NotAStoreError,
     ReadOnlyError,
+    ReproductionError,
     SchemaMismatchError,
     StoreBusyError,
     StoreError,
@@ -53,6 +56,7 @@ from mlstore.schema.dtypes import (
     vector,
 )
 from mlstore.schema.entity import Entity
+from mlstore.schema.reference import Reference, ref
 from mlstore.schema.service import FeatureService
 from mlstore.schema.table import Table
 from mlstore.schema.view import FeatureView
@@ -74,11 +78,15 @@ __all__ = [
     "FeatureView",
     "FormatVersionError",
     "InvalidDataError",
+    "LeakageError",
+    "LeakageWarning",
     "MlstoreError",
     "NameClashError",
     "NotAStoreError",
     "Plan",
     "ReadOnlyError",
+    "Reference",
+    "ReproductionError",
     "Rows",
     "SchemaMismatchError",
     "Store",
@@ -104,6 +112,7 @@ __all__ = [
     "list_",
     "map_",
     "open",
+    "ref",
     "string",
     "struct",
     "timestamp",

@@ -9,6 +9,8 @@ MlstoreError
 |  |- UnknownNameError (KeyError)      no such view, feature, entity, table, service
 |  |- UnknownVersionError (KeyError)   no such snapshot, branch, commit or time
 |  |- AlreadyExistsError               the name is taken
+|  |- LeakageError                     labels would be given what was not yet known at their time
+|  |- ReproductionError                a training set that cannot be made anew
 |  `- ReadOnlyError (PermissionError)  a write through a handle that only reads
 `- StoreError (OSError)                mend the surroundings: path, disk, permission, program version; the command line exits with 1
    |- NotAStoreError                   the file is something else
@@ -20,6 +22,8 @@ MlstoreError
 
 Each error has a stable `kind` (for programs) and a `hint` (the cure, for people).
 """
+
+from collections.abc import Mapping
 
 
 class MlstoreError(Exception):
@@ -82,6 +86,26 @@ class AlreadyExistsError(UsageError):
     """The name is taken."""
 
     kind = "already_exists"
+
+
+class LeakageError(UsageError):
+    """Label rows would be given values that were not yet known at their time; `rows` counts them by view."""
+
+    kind = "leakage"
+
+    def __init__(self, message: str, *, hint: str = "", rows: Mapping[str, int] | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.rows = dict(rows or {})
+
+
+class LeakageWarning(UserWarning):
+    """Label rows were given values that were not yet known at their time."""
+
+
+class ReproductionError(UsageError):
+    """A training set cannot be made anew; the message says what is missing."""
+
+    kind = "reproduction"
 
 
 class ReadOnlyError(UsageError, PermissionError):

@@ -1,32 +1,23 @@
-"""The store: one object over one file. Each method hands straight on to the journey that does the work."""
+"""The store: one object over one file, put together from the parts of its face."""
 
-import getpass
-import itertools
 import os
 import time
-from collections.abc import Mapping, Sequence
-from datetime import date
 from types import TracebackType
 from typing import Any, Literal, Self
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from mlstore.engine import deleting, explain, ingest, inspection, optimizing, reading, registration, serving, training, versions
-from mlstore.engine.catalog import CatalogEntry, Definition, search_catalog
-from mlstore.engine.ingest import Mode, Progress
-from mlstore.engine.selection import Features
+from mlstore.engine import versions
 from mlstore.engine.session import Session
-from mlstore.errors import CorruptionError, UsageError
-from mlstore.format.manifest import Commit
-from mlstore.schema.timestamps import instant_ns
+from mlstore.face.asking import Asking
+from mlstore.face.base import check_choice
+from mlstore.face.care import Care
+from mlstore.face.definitions import Definitions
+from mlstore.face.versioning import Versioning
+from mlstore.face.writing import Writing
 from mlstore.storage.environment import Environment
 from mlstore.version import __version__
 
-TimeLike = str | date
 
-
-class Store:
+class Store(Definitions, Writing, Asking, Versioning, Care):
     """A store, open in this process; made by `mlstore.open`. Safe to share between threads; reopens itself after a fork.
 
     Examples
@@ -45,318 +36,6 @@ class Store:
     >>> store.training_set(labels, ["spend"])["amount"].to_pylist()
     [1.5]
     """
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    # -- definitions ---------------------------------------------------------------------------------------------------
-
-    def plan(self, *definitions: Definition) -> registration.Plan:
-        """What `apply` would change, without changing it.
-
-        Parameters
-        ----------
-        *definitions : Entity, FeatureView, Table, FeatureService
-            In any order. What they refer to must be among them or registered already.
-
-        Returns
-        -------
-        Plan
-            Its `changes` say for each definition: create, evolve, new_version or unchanged. True if anything changes.
-
-        Raises
-        ------
-        DefinitionError, UnknownNameError, AlreadyExistsError
-            Where `apply` would.
-        """
-        with self._session.reading() as context:
-            steps = registration.plan_registration(context.catalog, definitions)
-        return registration.Plan(tuple(step.change for step in steps))
-
-    def apply(self, *definitions: Definition, message: str = "", author: str = "") -> registration.Plan:
-        """Register definitions, or evolve them; all or nothing, and nothing at all if all are as they were.
-
-        Added features, wider numbers, and changes of description, owner, tags, ttl or retention happen in place: old data
-        stays readable, added features read as null in it. Any other change makes a new version of the view (`weather@2`), which
-        starts empty; the old one stays readable under its number.
-
-        Returns
-        -------
-        Plan
-            What was changed.
-        """
-        with self._session.reading() as context:
-            if not any(step.entry for step in registration.plan_registration(context.catalog, definitions)):
-                return self.plan(*definitions)
-        with self._session.writing() as writing:
-            steps = registration.plan_registration(writing.catalog, definitions)
-            return registration.apply_registration(
-                writing.writer, writing.scope, steps, author=author or _user(), message=message, now_us=writing.now_us
-            )
-
-    def catalog(
-        self, search: str | None = None, *, tag: str | None = None, owner: str | None = None, kind: str | None = None
-    ) -> list[CatalogEntry]:
-        """The definitions, latest revision of each version.
-
-        Parameters
-        ----------
-        search : str, optional
-            Only those whose name, description, features or tags contain this text, whatever the case.
-        tag : str, optional
-            Only those with this tag: "tier", or "tier=gold".
-        owner, kind : str, optional
-            Only those of this owner; of this kind: entity, view, table, service.
-        """
-        with self._session.reading() as context:
-            return search_catalog(context.catalog, search, tag=tag, owner=owner, kind=kind)
-
-    # -- writing -------------------------------------------------------------------------------------------------------
-
-    def write(
-        self,
-        name: str,
-        data: Any,
-        *,
-        mode: Mode = "append",
-        message: str = "",
-        author: str = "",
-        progress: Progress | None = None,
-    ) -> Commit:
-        """Write rows to a view or table: online values, history, change feed and version in one commit, all or nothing.
-
-        Parameters
-        ----------
-        name : str
-            A view or table: "weather", or an older version of it, "weather@1".
-        data : Arrow table or stream, pandas, polars, dict of columns, list of dicts, dict
-            Columns by name: the keys, the time columns, the features. Naive times are UTC. A stream is read piece by piece, so it
-            may be larger than memory.
-        mode : {"append", "upsert"}
-            "append" adds rows; of equal (key, event time, created) the later written wins. "upsert" replaces: in a view the rows of
-            the same key and event time, in a table with a key the rows of the same key.
-        message, author : str, optional
-            Kept in the commit. The author is the user of the process unless given.
-        progress : callable, optional
-            Called with (rows done, rows in all or None) during a large write.
-
-        Returns
-        -------
-        Commit
-
-        Raises
-        ------
-        SchemaMismatchError, InvalidDataError
-            The data does not fit; nothing was written.
-        UnknownNameError, ReadOnlyError, StoreFullError
-        """
-        _check_choice("mode", mode, ("append", "upsert"))
-        return ingest.write(self._session, name, data, mode=mode, author=author or _user(), message=message, progress=progress)
-
-    def delete(
-        self,
-        name: str,
-        *,
-        keys: Any = None,
-        where: pc.Expression | None = None,
-        start: TimeLike | None = None,
-        end: TimeLike | None = None,
-        message: str = "",
-        author: str = "",
-    ) -> Commit:
-        """Delete rows from this commit on: by key, by event time in [start, end), by a filter, or by all of them together.
-
-        Versions before the delete still see the rows.
-
-        Parameters
-        ----------
-        keys : dict or table, optional
-            Key columns and their values; several columns pair up row by row.
-        where : pyarrow.compute.Expression, optional
-            Over the columns that `read` gives.
-        """
-        return deleting.delete(self._session, name, keys=keys, where=where, start=start, end=end, author=author or _user(), message=message)
-
-    # -- reading -------------------------------------------------------------------------------------------------------
-
-    def online_features(
-        self,
-        features: Features,
-        keys: Any,
-        *,
-        now: TimeLike | None = None,
-        full_names: bool = False,
-        status: bool = False,
-    ) -> Any:
-        """The newest features of one key or of many, all views at one consistent point.
-
-        Parameters
-        ----------
-        features : list of "view", "view:feature", "view@2:feature", FeatureView; or a FeatureService or its name
-        keys : dict of values, or dict of columns or table
-            The key columns of all entities concerned. Values ask for one key, columns for many.
-        now : datetime or str, optional
-            The time against which `ttl` is measured; the clock's unless given.
-        full_names : bool
-            Name outputs `view__feature` always, not only where a bare name would be ambiguous.
-        status : bool
-            Add per view: `view__status` (PRESENT, NULL_VALUE, NOT_FOUND, OUTSIDE_TTL), `view__event_timestamp` (of the row that won)
-            and `view__valid_to` (until when it stays the answer: the next row's event time or the end of the ttl; null: no end).
-
-        Returns
-        -------
-        dict or pyarrow.Table
-            The keys, then the features; a table has one row per row of keys, in their order, unknown keys as nulls.
-        """
-        now_ns = self._session.clock_us() * 1000 if now is None else instant_ns(now)
-        with self._session.reading() as context:
-            return serving.online_features(context, features, keys, serving.Ask(now_ns, full_names, status))
-
-    def training_set(
-        self,
-        labels: Any,
-        features: Features,
-        *,
-        timestamp: str = "event_timestamp",
-        known_at: training.KnownAt = None,
-        full_names: bool = False,
-        status: bool = False,
-    ) -> pa.Table:
-        """The labels, each with the features as they were at its time: one output row per label row, in the same order.
-
-        For a label with key k at time t the candidates are the rows of k with event time <= t (< t if the view's boundary is
-        strict), not older than the view's ttl, and known by `known_at`; the greatest (event time, created, order of writing) wins,
-        and its values are given as they are. No candidate: nulls. A label with a null key or time gets nulls.
-
-        Parameters
-        ----------
-        labels : table, pandas, polars, dict of columns, list of dicts
-            The key columns of all entities concerned, a time column, and whatever else; passed through unchanged.
-        features
-            As in `online_features`.
-        timestamp : str
-            The labels' time column.
-        known_at : None, "label", datetime or str
-            None: rows count whenever they became known, backfills included, which may leak the future. "label": only rows
-            known (`created`) at the label's time. A time: only rows known by then.
-        full_names, status : bool
-            As in `online_features`.
-
-        Returns
-        -------
-        pyarrow.Table
-            Its schema metadata holds `mlstore.version` (commit id), `mlstore.features` and `mlstore.fingerprint`.
-        """
-        options = training.Options(timestamp, known_at, full_names, status)
-        with self._session.reading() as context:
-            return training.training_set(context, labels, features, options)
-
-    def explain(
-        self, label: Mapping[str, Any], feature: str, *, timestamp: str = "event_timestamp", known_at: training.KnownAt = None
-    ) -> explain.Explanation:
-        """Why one cell of a training set holds what it holds: the rows of its key, and why each won or lost."""
-        with self._session.reading() as context:
-            return explain.explain(context, label, feature, timestamp=timestamp, known_at=known_at)
-
-    def read(
-        self,
-        name: str,
-        *,
-        columns: Sequence[str] | None = None,
-        where: pc.Expression | None = None,
-        start: TimeLike | None = None,
-        end: TimeLike | None = None,
-        as_of: TimeLike | None = None,
-    ) -> reading.Rows:
-        """The history rows of a view or table, without copying what is stored raw.
-
-        Parameters
-        ----------
-        columns : list of str, optional
-            Which columns; all unless given: keys, event time, created, features.
-        where : pyarrow.compute.Expression, optional
-            A filter; blocks that it cannot match are not read.
-        start, end : datetime or str, optional
-            Event times in [start, end).
-        as_of : datetime or str, optional
-            Instead of all rows, the winning row of every key at this time.
-
-        Returns
-        -------
-        Rows
-            Behaves as the `pyarrow.Table`; `batches()` streams. Arrays stay valid after later writes, deletes and `close()`.
-        """
-        return reading.read(self._session, name, columns=columns, where=where, start=start, end=end, as_of=as_of)
-
-    # -- versions ------------------------------------------------------------------------------------------------------
-
-    def snapshot(self, name: str, *, message: str = "") -> Commit:
-        """Name the version of now, for good. Costs one small record, whatever the size of the data.
-
-        Raises
-        ------
-        AlreadyExistsError
-            The name is taken; snapshots never move.
-        """
-        with self._session.writing() as context:
-            return versions.create_tag(context.writer, context.scope, name, message=message, now_us=context.now_us)
-
-    def at(self, version: str | date | Commit) -> "Store":
-        """The store as it was: a read-only handle on a snapshot's name, a commit (or its id, or the first digits of it), or a time.
-
-        `online_features` gives what was newest then, `read` and `training_set` the history as written by then.
-
-        Raises
-        ------
-        UnknownVersionError
-        """
-        with self._session.reading() as context:
-            commit = versions.resolve(context.reader, context.scope, version)
-        return Store(self._session.at(commit.seq, version.id if isinstance(version, Commit) else str(version)))
-
-    def history(self, *, limit: int | None = None) -> list[Commit]:
-        """The commits that made this version, newest first."""
-        with self._session.reading() as context:
-            return list(itertools.islice(versions.commits(context.reader, context.scope), limit))
-
-    # -- care ----------------------------------------------------------------------------------------------------------
-
-    def info(self) -> dict[str, Any]:
-        """Sizes, counts and time ranges of the file and of each view and table."""
-        with self._session.reading() as context:
-            return inspection.describe(context)
-
-    def verify(self) -> inspection.VerifyReport:
-        """Prove the file whole: pages, commits, every checksum, counts, and that online values equal the history.
-
-        Raises
-        ------
-        CorruptionError
-            Something is wrong; the message lists what.
-        """
-        with self._session.reading() as context:
-            report = inspection.verify(context)
-        if report.problems:
-            raise CorruptionError("; ".join(report.problems), hint="restore a backup; read what can still be read first")
-        return report
-
-    def optimize(self, *, table: str | None = None, tier: optimizing.Tier | None = None) -> dict[str, Any]:
-        """Do now what the write path would do in time: seal tails, merge segments, let expired rows go, free space.
-
-        Parameters
-        ----------
-        table : str, optional
-            Only this view or table.
-        tier : {"hot", "cold"}, optional
-            Move its segments: "cold" packs them with zstd (small), "hot" stores them raw (zero-copy).
-        """
-        if tier is not None:
-            _check_choice("tier", tier, ("hot", "cold"))
-        return optimizing.optimize(self._session, table=table, tier=tier, author=_user())
-
-    def backup(self, path: str | os.PathLike[str]) -> None:
-        """Copy the store, as of now and without gaps, to a new file, while others read and write."""
-        self._session.environment.copy_to(path)
 
     @property
     def path(self) -> str:
@@ -399,7 +78,7 @@ def open(path: str | os.PathLike[str], *, read_only: bool = False, durability: L
     ------
     NotAStoreError, FormatVersionError, StoreError
     """
-    _check_choice("durability", durability, ("full", "normal"))
+    check_choice("durability", durability, ("full", "normal"))
     environment = Environment.open(path, read_only=read_only, durability=durability, writer_version=__version__)
     try:
         return Store(_session(environment))
@@ -426,15 +105,3 @@ def _reopen(environment: Environment, scope: versions.Scope, place: str) -> Stor
 
 def _clock_us() -> int:
     return time.time_ns() // 1000
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # no such user: a container with a bare number
-        return ""
-
-
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UsageError(f"{name}={value!r}", hint=f"choose {' or '.join(map(repr, choices))}")

@@ -76,5 +76,6 @@ WORLDS = (PLAIN, KNOWN, NAMED, PAIRED, COMMON, STRICT, REACHING, DELAYED)
 
 def shrink_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the engine seal, merge and split after a handful of rows, so that small tests walk every path."""
-    for name, size in {"TAIL_ROWS": 6, "DIRECT_ROWS": 5, "SEGMENT_ROWS": 8, "FANOUT": 2, "POINT_KEYS": 2}.items():
+    sizes = {"TAIL_ROWS": 6, "DIRECT_ROWS": 5, "SEGMENT_ROWS": 8, "FANOUT": 2, "POINT_KEYS": 2, "LABEL_ROWS": 5}
+    for name, size in sizes.items():
         monkeypatch.setattr(f"mlstore.engine.limits.{name}", size)

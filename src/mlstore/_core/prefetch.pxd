@@ -1,4 +1,4 @@
-# A hint to the processor to fetch a cache line that will be read soon; nothing where the compiler has no such hint.
+"""Prefetch: a hint to the processor to fetch a cache line that will be read soon; nothing where the compiler has no such hint."""
 
 cdef extern from *:
     """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import datetime
+from itertools import chain
 from typing import Annotated, Any
 
 import pyarrow as pa
@@ -11,14 +13,16 @@ import typer
 import mlstore as ml
 from mlstore.cli.answers import HEAD_ROWS, Answer, answer_of, check_output, give, limit_rows
 from mlstore.cli.columns import Types, find_service, key_types, table_types
-from mlstore.cli.console import print_fields, print_json, progress_bar
+from mlstore.cli.console import print_fields, print_json, print_note
 from mlstore.cli.formats import Format
-from mlstore.cli.incoming import load_rows
+from mlstore.cli.incoming import load_rows, open_rows
 from mlstore.cli.opening import open_store
 from mlstore.cli.options import AsJson, AtVersion, Features, FullNames, NullTexts, Output, OutputFormat, StorePath, TableName, WithStatus
 from mlstore.cli.plain import plain_value
 from mlstore.cli.texts import parse_time, parse_value
 from mlstore.cli.where import parse_where
+
+HELD_LABELS = 1_000_000  # up to so many labels are answered as one table, whose fingerprint is then known
 
 
 def online(
@@ -71,6 +75,12 @@ def training_set(
             "--known-at", metavar="label|TIME", help="Use only what was known then; `label`: at the time of each label.", show_default=False
         ),
     ] = None,
+    ttl: Annotated[
+        str | None, typer.Option("--ttl", metavar="DURATION", help="How old a value may be, instead of the views' own ttl: 6h.")
+    ] = None,
+    leakage: Annotated[
+        str, typer.Option("--leakage", metavar="ignore|report|refuse", help="Count the rows that are told what was not yet known.")
+    ] = "ignore",
     full_names: FullNames = False,
     status: WithStatus = False,
     at: AtVersion = None,
@@ -82,21 +92,29 @@ def training_set(
     output_format: OutputFormat = None,
     as_json: AsJson = False,
 ) -> None:
-    """Features as they were at the time of each label: one row out per row in."""
+    """Features as they were at the time of each label: one row out per row in. More than a million stream to -o."""
     check_output(output, chosen=output_format, as_json=as_json)
-    with open_store(store, at=at) as opened:
+    with open_store(store, at=at) as opened, warnings.catch_warnings(record=True) as leaks:
+        warnings.simplefilter("always", ml.LeakageWarning)
         types = key_types(opened, features) | {timestamp: pa.timestamp("us", "UTC")}
-        table = load_rows(labels, chosen=labels_format, types=types, nulls=null)
-        with progress_bar(f"joining {table.num_rows:,} labels"):
+        with open_rows(labels, chosen=labels_format, types=types, nulls=null) as incoming:
             joined = opened.training_set(
-                table,
+                incoming.reader.read_all() if output is None else _held_if_few(incoming.reader),
                 name_features(opened, features),
                 timestamp=timestamp,
                 known_at=known_at if known_at in (None, "label") else parse_time(str(known_at), what="--known-at"),
+                ttl=ttl,
                 full_names=full_names,
                 status=status,
+                leakage=leakage,  # type: ignore[arg-type]
             )
-        give(answer_of(joined, **_origin(joined.schema)), output=output, chosen=output_format, as_json=as_json)
+            if isinstance(joined, pa.Table):
+                answer = answer_of(joined, **_origin(joined.schema))
+            else:
+                answer = Answer(joined.schema, joined, _origin(joined.schema), incoming.total)
+            give(answer, output=output, chosen=output_format, as_json=as_json)
+        for warning in leaks:
+            print_note(str(warning.message))
 
 
 def read(
@@ -135,6 +153,18 @@ def name_features(store: ml.Store, features: list[str]) -> list[str] | str:
     if len(features) == 1 and find_service(store, features[0]) is not None:
         return features[0]
     return features
+
+
+def _held_if_few(labels: pa.RecordBatchReader) -> pa.Table | pa.RecordBatchReader:
+    """All labels, or, where there are many, a reader that begins with those taken already."""
+    held: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in labels:
+        held.append(batch)
+        rows += batch.num_rows
+        if rows > HELD_LABELS:
+            return pa.RecordBatchReader.from_batches(labels.schema, chain(held, labels))
+    return pa.Table.from_batches(held, labels.schema)
 
 
 def _read_keys(words: list[str], path: str | None, types: Types, *, as_table: bool) -> dict[str, Any] | pa.Table:

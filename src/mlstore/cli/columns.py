@@ -27,15 +27,16 @@ def table_types(store: ml.Store, name: str) -> Types:
 def key_types(store: ml.Store, features: Iterable[str]) -> Types:
     """The key columns that these features, or this service, are asked by."""
     types: Types = {}
-    for reference in features:
-        name = reference.partition(":")[0]
-        service = find_service(store, name)
+    for text in features:
+        reference = ml.ref(text)
+        service = find_service(store, text)
         if service is not None:
             types |= key_types(store, service.references)
-        else:
-            definition = find_relation(store, name)
-            if isinstance(definition, ml.FeatureView):
-                types |= view_key_types(store, definition)
+            continue
+        definition = find_relation(store, reference.view if reference.version is None else f"{reference.view}@{reference.version}")
+        if isinstance(definition, ml.FeatureView):
+            columns = dict(reference.keys)
+            types |= {columns.get(key, key): arrow for key, arrow in view_key_types(store, definition).items()}
     return types
 
 

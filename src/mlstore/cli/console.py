@@ -50,6 +50,11 @@ def print_line(*parts: str | tuple[str, str]) -> None:
     answers_console().print(Text.assemble(*parts), soft_wrap=True)
 
 
+def print_note(text: str) -> None:
+    """A remark beside the answer, on standard error."""
+    notes_console().print(f"note: {text}", markup=False, highlight=False)
+
+
 def print_fields(fields: Mapping[str, object]) -> None:
     """Names and values, one pair a line."""
     grid = Table.grid(padding=(0, 2))

@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlstore._core.asof import match_backward, match_next
-from mlstore._core.gather import take_numbers
 from mlstore.engine import limits
 from mlstore.engine.block import NO_NUMBERS, Block, Int64, UInt32
-from mlstore.engine.offline import MAX_TIME, MIN_TIME, History
+from mlstore.engine.offline import MAX_TIME, MIN_TIME, Blocks
 from mlstore.engine.parallel import in_parallel
 from mlstore.format.keys import Keys
-from mlstore.format.order import order_rows
+from mlstore.format.order import order_rows, take_ints
 from mlstore.schema.timestamps import NULL_TIME
 
 
@@ -60,15 +59,7 @@ def group_questions(keys: Keys, codes: NDArray[np.int32], latest: Int64, oldest:
     # Few questions of a key are found fastest as they come; many, one after the other in time.
     in_time = len(latest) >= limits.SORTED_ASKS * len(keys)
     slots, offsets = order_rows(codes, len(keys), latest if in_time else None, drop_null=True)
-    return Questions(keys, offsets, slots, *(_taken(bound, slots) for bound in (latest, oldest, known)))
-
-
-def _taken(bound: Int64, slots: UInt32) -> Int64:
-    if not bound.size:
-        return NO_NUMBERS
-    taken = np.empty(len(slots), np.int64)
-    take_numbers(bound, slots, taken)
-    return taken
+    return Questions(keys, offsets, slots, *(take_ints(bound, slots) if bound.size else NO_NUMBERS for bound in (latest, oldest, known)))
 
 
 def newest_questions(keys: Keys) -> Questions:
@@ -79,7 +70,7 @@ def newest_questions(keys: Keys) -> Questions:
     )
 
 
-def relevant_blocks(history: History, questions: Questions) -> list[Block]:
+def relevant_blocks(history: Blocks, questions: Questions) -> list[Block]:
     """The blocks that can hold an answer."""
     if not len(questions.keys) or not questions.latest.size:
         return []

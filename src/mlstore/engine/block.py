@@ -90,6 +90,16 @@ class Block:
         return self.keys.encoded_at(len(self.keys) - 1)
 
     @lazy
+    def first_time(self) -> int:
+        """The least event time."""
+        return int(self.content.time.min())
+
+    @lazy
+    def last_time(self) -> int:
+        """The greatest event time."""
+        return int(self.content.time.max())
+
+    @lazy
     def offsets(self) -> Int64:
         return np.maximum(self.content.offsets[self._first_key :], self.start) if self.start else self.content.offsets
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from mlstore.engine.block import Block
 from mlstore.engine.lookup import NOT_FOUND, NULL_VALUE, OUTSIDE_TTL, PRESENT
-from mlstore.engine.selection import select
+from mlstore.engine.questions import KnownAt, known_instant, latest_ticks
+from mlstore.engine.selection import Features, Selected, select
 from mlstore.engine.session import ReadContext
-from mlstore.engine.training import KnownAt, known_instant, latest_ticks
 from mlstore.errors import SchemaMismatchError, UsageError
 from mlstore.format.keys import Keys, encode_key
 from mlstore.schema.layout import Layout
@@ -50,20 +50,20 @@ class _Bounds:
     known: int | None
 
 
-def explain(context: ReadContext, label: Mapping[str, Any], feature: str, *, timestamp: str, known_at: KnownAt) -> Explanation:
+def explain(context: ReadContext, label: Mapping[str, Any], feature: Features, *, timestamp: str, known_at: KnownAt) -> Explanation:
     """The rows behind one cell of a training set; see Store.explain."""
     selected = select(context.catalog, feature, taken=(), full_names=False)[0]
     if len(selected.numbers) != 1:
         raise UsageError(f"{feature!r} names {len(selected.numbers)} features", hint='name one, as "view:feature"')
     relation, layout = selected.relation, selected.relation.layout
-    for name in (timestamp, *(key.name for key in layout.keys)):
+    for name in (timestamp, *selected.key_columns):
         if name not in label:
             raise SchemaMismatchError(f"the label has no {name!r}, only {', '.join(label) or 'nothing'}", hint="give keys and time")
-    key = {part.name: label[part.name] for part in layout.keys}
+    key = {part.name: label[column] for part, column in zip(layout.keys, selected.key_columns, strict=True)}
     if label[timestamp] is None:
         return Explanation(selected.references[0], key, None, None, NOT_FOUND)
     time = pa.chunked_array([pa.array([instant_ns(label[timestamp])], pa.timestamp("ns", "UTC"))])
-    bounds = _bounds(layout, time, known_at)
+    bounds = _bounds(selected, time, known_at)
     code = encode_key(relation.key_spec, list(key.values()))
     rows = [] if code is None else _rows_of(context, relation.label, selected, code)
     explained, winner = _judge(rows, layout, bounds)
@@ -76,17 +76,19 @@ def explain(context: ReadContext, label: Mapping[str, Any], feature: str, *, tim
     return Explanation(selected.references[0], key, at, winner and winner["value"], status, explained)
 
 
-def _bounds(layout: Layout, time: pa.ChunkedArray, known_at: KnownAt) -> _Bounds:
-    known = None
+def _bounds(selected: Selected, time: pa.ChunkedArray, known_at: KnownAt) -> _Bounds:
+    known, oldest = None, None
+    layout, offset = selected.relation.layout, selected.way.offset_ns
     if known_at == "label":
         known = int(floor_to_unit(time, layout.time_unit)[0])
     elif known_at is not None:
         known = known_instant(known_at) // (1 if layout.time_unit == "ns" else 1000)
-    oldest = None if layout.ttl_ns is None else int(ceil_to_unit(time, layout.time_unit, minus_ns=layout.ttl_ns)[0])
-    return _Bounds(int(latest_ticks(time, layout)[0]), oldest, known)
+    if selected.ttl_ns is not None:
+        oldest = int(ceil_to_unit(time, layout.time_unit, minus_ns=selected.ttl_ns + offset)[0])
+    return _Bounds(int(latest_ticks(time, layout, minus_ns=offset)[0]), oldest, known)
 
 
-def _rows_of(context: ReadContext, label: str, selected: Any, code: bytes) -> list[dict[str, Any]]:
+def _rows_of(context: ReadContext, label: str, selected: Selected, code: bytes) -> list[dict[str, Any]]:
     """Every row of the key, deleted ones too, newest first in the total order."""
     relation = selected.relation
     keys = Keys.from_encoded([code], relation.key_spec.kind)

@@ -13,7 +13,7 @@ from mlstore.engine.asof import Questions, relevant_blocks, search, search_next,
 from mlstore.engine.block import Int64
 from mlstore.engine.gather import Gatherer, scatter
 from mlstore.engine.lazy import lazy
-from mlstore.engine.offline import MAX_TIME, History
+from mlstore.engine.offline import MAX_TIME, Blocks
 from mlstore.engine.parallel import in_parallel
 from mlstore.engine.selection import Selected
 from mlstore.schema.layout import Layout
@@ -29,8 +29,9 @@ class Answer:
     Slots that nobody asked for are null, NOT_FOUND. What is worked out when asked for needs the transaction.
     """
 
-    def __init__(self, history: History, selected: Selected, questions: Questions, length: int) -> None:
+    def __init__(self, history: Blocks, selected: Selected, questions: Questions, length: int) -> None:
         self._history = history
+        self._selected = selected
         self._layout = selected.relation.layout
         self._blocks = relevant_blocks(history, questions)
         self._length = length
@@ -38,13 +39,16 @@ class Answer:
         self.winners = search(self._blocks, questions)
         self._gatherer = Gatherer(self._blocks, self.winners, questions.slots, length)
         self.found = self._gatherer.found
+        self._choices = [self.winners]  # whose values are among the features
         self.columns = in_parallel([partial(self._column, number) for number in selected.numbers], len(questions.latest))
 
     def _column(self, number: int) -> pa.Array:
         gatherer = self._gatherer
         if self._layout.last_valid:
             # Each feature reaches back on its own to its latest value that is not null.
-            gatherer = Gatherer(self._blocks, search(self._blocks, self.questions, number), self.questions.slots, self._length)
+            winners = search(self._blocks, self.questions, number)
+            self._choices.append(winners)
+            gatherer = Gatherer(self._blocks, winners, self.questions.slots, self._length)
         return gatherer.column(number, self._layout.features[number].dtype)
 
     @lazy
@@ -68,20 +72,34 @@ class Answer:
     def valid_to(self) -> pa.Array:
         """Until when each winner stays the answer at least: the next row's event time, or the end of its ttl."""
         blocks = self._history.blocks(keys=self.questions.keys) if self.winners.found.any() else []
-        until = np.minimum(search_next(blocks, self.questions), expiry(self.winners.time, self._layout))
+        until = np.minimum(search_next(blocks, self.questions), expiry(self.winners.time, self._selected))
+        if self._selected.way.offset_ns:
+            until = shifted(until, ticks_of(self._selected.way.offset_ns, self._layout))
         ticks, present = np.zeros(self._length, np.int64), np.zeros(self._length, np.bool_)
         ticks[self.questions.slots], present[self.questions.slots] = until, self.winners.found
         return times_or_null(ticks, present, self._layout)
+
+    def count_unknown(self, ticks: Int64) -> int:
+        """How many rows were given a value that became known only after their time. ticks: [slots] the time of each row."""
+        times, unknown = ticks[self.questions.slots], np.zeros(len(self.questions.slots), np.bool_)
+        for winners in self._choices:
+            unknown |= winners.found & (winners.created > times)
+        return int(unknown.sum())
 
     def _clock(self, ticks: Int64, present: NDArray[np.bool_]) -> pa.Array:
         return scatter(ticks, self.questions.slots, present, self._length, pa.timestamp(self._layout.time_unit, "UTC"))
 
 
-def expiry(time: Int64, layout: Layout) -> Int64:
+def expiry(time: Int64, selected: Selected) -> Int64:
     """The last time at which rows of these event times are within the ttl; MAX_TIME: for ever."""
-    if layout.ttl_ns is None:
+    if selected.ttl_ns is None:
         return np.full(len(time), MAX_TIME, np.int64)
-    return shifted(time, layout.ttl_ns if layout.time_unit == "ns" else layout.ttl_ns // 1000)
+    return shifted(time, ticks_of(selected.ttl_ns, selected.relation.layout))
+
+
+def ticks_of(length_ns: int, layout: Layout) -> int:
+    """A duration in the ticks of a layout, rounded down."""
+    return length_ns if layout.time_unit == "ns" else length_ns // 1000
 
 
 def times_or_null(ticks: Int64, present: NDArray[np.bool_], layout: Layout) -> pa.Array:

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from mlstore.engine import limits
 from mlstore.engine.block import Block, Deletes
@@ -62,6 +63,13 @@ class Shelves:
             found = tick, relation.revision, load_tail(reader, relation, line)
             self._tails[relation.table, line] = found
         return found[2]
+
+
+class Blocks(Protocol):
+    """What can be searched: a history, within its transaction or held beyond it."""
+
+    def blocks(self, *, keys: Keys | None = None, first_time: int = MIN_TIME, last_time: int = MAX_TIME) -> list[Block]:
+        """The blocks that may hold rows of these keys (sorted) and times, in the order in which ties are settled."""
 
 
 class History:

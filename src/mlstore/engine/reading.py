@@ -20,14 +20,15 @@ from mlstore.engine.catalog import Relation, suggest
 from mlstore.engine.lookup import Answer
 from mlstore.engine.offline import MAX_TIME, MIN_TIME, History
 from mlstore.engine.pruning import keep_promising
+from mlstore.engine.questions import latest_ticks
 from mlstore.engine.segments import is_stored
 from mlstore.engine.selection import Selected
 from mlstore.engine.session import ReadContext, Session
-from mlstore.engine.training import latest_ticks
 from mlstore.errors import SchemaMismatchError, UnknownNameError, UsageError
 from mlstore.format.keymerge import merge_keys
 from mlstore.format.keys import decode_keys
 from mlstore.schema.layout import Layout
+from mlstore.schema.reference import Reference
 from mlstore.schema.timestamps import NULL_TIME, ceil_to_unit, instant_ns
 from mlstore.storage.lease import Lease
 
@@ -324,7 +325,7 @@ def _read_as_of(history: History, query: Query, as_of: TimeLike) -> Rows:
         oldest = np.full(count, ceil_to_unit(time, layout.time_unit, minus_ns=layout.ttl_ns)[0], np.int64)
     questions = group_questions(keys, np.arange(count, dtype=np.int32), np.full(count, latest), oldest, NO_NUMBERS)
     features = [name for name in query.needed if name in relation.numbers]
-    selected = Selected(relation, tuple(relation.numbers[name] for name in features), tuple(features))
+    selected = Selected(relation, tuple(relation.numbers[name] for name in features), tuple(features), Reference(relation.entry.name))
     answer = Answer(history, selected, questions, count)
     columns = dict(zip(features, answer.columns, strict=True))
     columns |= {field.name: column for field, column in zip(layout.keys, decode_keys(relation.key_spec, keys), strict=True)}

@@ -2,50 +2,65 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlstore.engine.catalog import Catalog, Relation, suggest
 from mlstore.errors import NameClashError, UnknownNameError, UsageError
-from mlstore.schema.reference import parse_reference
+from mlstore.schema.reference import Reference, parse_reference
 from mlstore.schema.service import FeatureService
 from mlstore.schema.view import FeatureView
 
-Features = str | FeatureView | FeatureService | Sequence[str | FeatureView | FeatureService]
+Features = str | FeatureView | FeatureService | Reference | Sequence[str | FeatureView | FeatureService | Reference]
 
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """Features of one view: their numbers and the names they come out under."""
+    """Features of one view looked up in one way: their numbers, and the names they come out under.
+
+    key_columns: the columns that hold the view's keys, in their order. ttl_ns: how old a value may be.
+    """
 
     relation: Relation
     numbers: tuple[int, ...]
     outputs: tuple[str, ...]
+    way: Reference
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        renamed = dict(self.way.keys)
+        return tuple(renamed.get(key.name, key.name) for key in self.relation.layout.keys)
+
+    @property
+    def ttl_ns(self) -> int | None:
+        return self.relation.layout.ttl_ns if self.way.ttl_ns is None else self.way.ttl_ns
 
     @property
     def references(self) -> list[str]:
         """The features as `view@version:feature`: enough to find the same ones again."""
-        name = f"{self.relation.entry.name}@{self.relation.entry.version}"
-        return [f"{name}:{self.relation.layout.features[number].name}" for number in self.numbers]
+        entry, features = self.relation.entry, self.relation.layout.features
+        way = replace(self.way, view=entry.name, version=entry.version)
+        return [str(replace(way, feature=features[number].name)) for number in self.numbers]
 
 
 def select(catalog: Catalog, features: Features, *, taken: Iterable[str], full_names: bool, status: bool = False) -> list[Selected]:
     """The features asked for, view by view in the order of first mention; `taken` are names the output has already."""
     names = tuple(taken)
     references = (features,) if isinstance(features, str) else tuple(features) if isinstance(features, list | tuple) else ()
-    if not references or not all(isinstance(reference, str) for reference in references):
+    if not references or not all(isinstance(reference, str | Reference) for reference in references):
         return _select(catalog, features, names, full_names, status)
     question = ("select", references, names, full_names, status)
     return catalog.remember(question, lambda: _select(catalog, features, names, full_names, status))
 
 
 def _select(catalog: Catalog, features: Features, taken: tuple[str, ...], full_names: bool, status: bool) -> list[Selected]:
-    wanted: dict[str, tuple[Relation, dict[int, None]]] = {}
-    for text in _references(catalog, features):
-        reference = parse_reference(text)
+    wanted: dict[tuple[str, Reference], tuple[Relation, dict[int, None]]] = {}
+    for reference in _references(catalog, features):
         relation = catalog.relation(reference.view, reference.version)
         if not relation.layout.is_online:
             raise UnknownNameError(f"{relation.label!r} is a table, not a feature view", hint="name a view; read a table with store.read()")
-        numbers = wanted.setdefault(relation.label, (relation, {}))[1]
+        _check_keys(relation, reference)
+        way = replace(reference, view=relation.entry.name, version=None, feature=None)
+        numbers = wanted.setdefault((relation.label, way), (relation, {}))[1]
         chosen = range(len(relation.layout.features)) if reference.feature is None else [relation.number(reference.feature)]
         twice = [number for number in chosen if number in numbers]
         if twice:
@@ -55,37 +70,53 @@ def _select(catalog: Catalog, features: Features, taken: tuple[str, ...], full_n
     if not wanted:
         views = [relation.label for relation in catalog.relations() if relation.layout.is_online]
         raise UsageError("the list of features is empty", hint=f'name at least one, as "view" or "view:feature": {suggest("", views)}')
-    return _named(list(wanted.values()), taken, full_names, status)
+    plain = [Selected(relation, tuple(numbers), (), way) for (_, way), (relation, numbers) in wanted.items()]
+    return _named(plain, taken, full_names, status)
+
+
+def _check_keys(relation: Relation, reference: Reference) -> None:
+    keys = [key.name for key in relation.layout.keys]
+    for name, _ in reference.keys:
+        if name not in keys:
+            raise UsageError(f"{str(reference)!r}: {relation.label} has no key {name!r}", hint=suggest(name, keys))
 
 
 def status_names(selected: Selected) -> list[str]:
     """The columns that tell how a view's answer came about: status, matched event time, and until when it stays the answer."""
-    return [f"{selected.relation.label}__{part}" for part in ("status", "event_timestamp", "valid_to")]
+    return [f"{selected.way.prefix}{selected.relation.label}__{part}" for part in ("status", "event_timestamp", "valid_to")]
 
 
-def _references(catalog: Catalog, features: Features) -> Iterable[str]:
-    if isinstance(features, str | FeatureView | FeatureService):
+def _references(catalog: Catalog, features: Features) -> Iterable[Reference]:
+    if isinstance(features, str | FeatureView | FeatureService | Reference):
         features = [features]
     for feature in features:
         if isinstance(feature, FeatureView):
-            yield feature.name
+            yield Reference(feature.name)
+        elif isinstance(feature, Reference):
+            yield feature
         elif isinstance(feature, FeatureService):
-            yield from map(str, feature.features)
+            yield from map(parse_reference, feature.references)
         elif isinstance(feature, str):
             service = catalog.service(feature)
-            yield from [feature] if service is None else map(str, service.features)
+            yield from [parse_reference(feature)] if service is None else map(parse_reference, service.references)
         else:
             raise UsageError(f"{feature!r:.60} is no feature", hint='give "view", "view:feature", a FeatureView or a FeatureService')
 
 
-def _named(wanted: list[tuple[Relation, dict[int, None]]], taken: tuple[str, ...], full_names: bool, status: bool) -> list[Selected]:
-    names = [(relation, number, relation.layout.features[number].name) for relation, numbers in wanted for number in numbers]
-    uses = Counter(taken) + Counter(name for _, _, name in names)
-    outputs = [f"{relation.label}__{name}" if full_names or uses[name] > 1 else name for relation, _, name in names]
-    rest = iter(outputs)
-    selection = [Selected(relation, tuple(numbers), tuple(next(rest) for _ in numbers)) for relation, numbers in wanted]
+def _named(wanted: list[Selected], taken: tuple[str, ...], full_names: bool, status: bool) -> list[Selected]:
+    bare = [[selected.way.prefix + selected.relation.layout.features[number].name for number in selected.numbers] for selected in wanted]
+    uses = Counter(taken) + Counter(name for names in bare for name in names)
+    selection = []
+    for selected, names in zip(wanted, bare, strict=True):
+        prefix, label = selected.way.prefix, selected.relation.label
+        full = [f"{prefix}{label}__{name.removeprefix(prefix)}" for name in names]
+        outputs = [long if full_names or uses[short] > 1 else short for long, short in zip(full, names, strict=True)]
+        selection.append(replace(selected, outputs=tuple(outputs)))
     told = [name for selected in selection for name in status_names(selected)] if status else []
+    outputs = [name for selected in selection for name in selected.outputs]
     for output, count in (Counter(outputs) + Counter(told) + Counter(set(taken))).items():
         if count > 1:
-            raise NameClashError(f"two output columns would be called {output!r}", hint="rename the column that was given")
+            raise NameClashError(
+                f"two output columns would be called {output!r}", hint="rename the column that was given, or ask with ml.ref(..., prefix=)"
+            )
     return selection

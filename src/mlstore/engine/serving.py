@@ -23,7 +23,7 @@ from mlstore.engine.lookup import (
 from mlstore.engine.online import get_rows
 from mlstore.engine.selection import Features, Selected, select, status_names
 from mlstore.engine.session import ReadContext
-from mlstore.errors import SchemaMismatchError
+from mlstore.errors import SchemaMismatchError, UsageError
 from mlstore.format.keys import Keys, encode_key, factorize
 from mlstore.format.rows import peek
 from mlstore.schema.conform import conform_keys
@@ -56,11 +56,8 @@ def _is_column(value: object) -> bool:
 def _one(context: ReadContext, selection: Sequence[Selected], keys: Mapping[str, Any], ask: Ask) -> dict[str, Any]:
     answer = dict(keys)
     for selected in selection:
-        layout = selected.relation.layout
-        missing = [field.name for field in layout.keys if field.name not in keys]
-        if missing:
-            raise _missing_key(selected, missing[0], list(keys))
-        code = encode_key(selected.relation.key_spec, [keys[field.name] for field in layout.keys])
+        _check_asked(selected, list(keys))
+        code = encode_key(selected.relation.key_spec, [keys[column] for column in selected.key_columns])
         values, *told = _one_view(context, selected, code, ask)
         answer.update(zip(selected.outputs, values, strict=True))
         if ask.status:
@@ -88,7 +85,7 @@ def _one_view(context: ReadContext, selected: Selected, code: bytes | None, ask:
     if ask.status:
         ticks, present = np.array([time]), np.array([True])
         shown = times_or_null(ticks, present, relation.layout)[0].as_py()
-        valid_to = times_or_null(expiry(ticks, relation.layout), present, relation.layout)[0].as_py()
+        valid_to = times_or_null(expiry(ticks, selected), present, relation.layout)[0].as_py()
     return values, NULL_VALUE if all(value is None for value in values) else PRESENT, shown, valid_to
 
 
@@ -96,10 +93,9 @@ def _many(context: ReadContext, selection: Sequence[Selected], table: pa.Table, 
     names, columns = table.column_names, table.columns
     for selected in selection:
         layout = selected.relation.layout
-        missing = [field.name for field in layout.keys if field.name not in table.column_names]
-        if missing:
-            raise _missing_key(selected, missing[0], table.column_names)
-        given = conform_keys(layout.keys, table, what="keys")
+        _check_asked(selected, table.column_names)
+        asked = table.select(list(selected.key_columns)).rename_columns([key.name for key in layout.keys])
+        given = conform_keys(layout.keys, asked, what="keys")
         factored = factorize(selected.relation.key_spec, given, table.num_rows)
         found = _view(context, selected, factored.keys, ask)
         spread = pa.array(factored.codes, mask=factored.codes < 0)
@@ -131,7 +127,7 @@ def _view(context: ReadContext, selected: Selected, keys: Keys, ask: Ask) -> _Fo
     columns = [_without(column, outside) for column in decoded.columns]
     present = decoded.found & ~outside
     times = times_or_null(decoded.event_time, present, relation.layout)
-    valid_to = times_or_null(expiry(decoded.event_time, relation.layout), present, relation.layout)
+    valid_to = times_or_null(expiry(decoded.event_time, selected), present, relation.layout)
     status = status_array(status_codes(present, outside, columns))
     return _Found(columns, status, times, valid_to)
 
@@ -148,11 +144,10 @@ def _from_history(context: ReadContext, selected: Selected, keys: Keys, ask: Ask
 
 def _oldest(selected: Selected, ask: Ask) -> int | None:
     """The oldest event time that is still within the ttl."""
-    layout = selected.relation.layout
-    if layout.ttl_ns is None:
+    if selected.ttl_ns is None:
         return None
-    bound = ask.now_ns - layout.ttl_ns
-    return bound if layout.time_unit == "ns" else -(-bound // 1000)
+    bound = ask.now_ns - selected.ttl_ns
+    return bound if selected.relation.layout.time_unit == "ns" else -(-bound // 1000)
 
 
 def _without(column: pa.Array, outside: NDArray[np.bool_]) -> pa.Array:
@@ -161,7 +156,15 @@ def _without(column: pa.Array, outside: NDArray[np.bool_]) -> pa.Array:
     return column.take(pa.array(np.arange(len(column)), mask=outside))
 
 
-def _missing_key(selected: Selected, name: str, given: Sequence[str]) -> SchemaMismatchError:
-    return SchemaMismatchError(
-        f"{selected.relation.label} needs key {name!r}, got {', '.join(given) or 'no keys'}", hint=f"add {name!r} to the keys"
-    )
+def _check_asked(selected: Selected, given: Sequence[str]) -> None:
+    """The keys that the view needs are among those given, and it is asked for what is newest."""
+    for column in selected.key_columns:
+        if column not in given:
+            raise SchemaMismatchError(
+                f"{selected.relation.label} needs key {column!r}, got {', '.join(given) or 'no keys'}", hint=f"add {column!r} to the keys"
+            )
+    if selected.way.offset_ns:
+        raise UsageError(
+            f"{str(selected.way)!r}: online features are the newest, without an offset",
+            hint="ask training_set for values of an earlier time",
+        )

@@ -1,156 +1,167 @@
-"""The training journey: labels in, the same rows in the same order out, each with the features as they were at its time."""
+"""The training journey: labels in, the same rows in the same order out, each with the features as they were at its time.
 
-import hashlib
+Labels are answered piece by piece, so that the working memory does not grow with them; a stream of labels is never held whole.
+"""
+
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import date
-from typing import Any
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from mlstore.engine.asof import Questions, group_questions
-from mlstore.engine.block import NO_NUMBERS, Int64
+from mlstore.engine import limits, provenance
+from mlstore.engine.holding import hold
 from mlstore.engine.lookup import Answer
+from mlstore.engine.offline import Blocks
+from mlstore.engine.parallel import in_parallel
+from mlstore.engine.questions import Asker, KnownAt, LabelClocks, check_labels, known_instant
 from mlstore.engine.selection import Features, Selected, select, status_names
-from mlstore.engine.session import ReadContext
-from mlstore.engine.versions import head
-from mlstore.errors import InvalidDataError, NameClashError, SchemaMismatchError
+from mlstore.engine.session import ReadContext, Session
+from mlstore.errors import LeakageError, LeakageWarning
 from mlstore.format.fingerprint import hash_column
-from mlstore.format.keys import Keys, factorize
-from mlstore.schema.conform import conform_keys
 from mlstore.schema.frames import to_table
-from mlstore.schema.layout import Layout
-from mlstore.schema.timestamps import NULL_TIME, ceil_to_unit, floor_to_unit, instant_ns, shifted
 
-KnownAt = str | date | None
+Leakage = Literal["ignore", "report", "refuse"]
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """How a training set is asked for; see Store.training_set."""
 
-    timestamp: str
-    known_at: KnownAt
-    full_names: bool
-    status: bool
+    timestamp: str = "event_timestamp"
+    known_at: KnownAt = None
+    ttl_ns: int | None = None
+    full_names: bool = False
+    status: bool = False
+    leakage: Leakage = "ignore"
 
 
-def training_set(context: ReadContext, labels: Any, features: Features, options: Options) -> pa.Table:
+def training_set(session: Session, labels: Any, features: Features, options: Options) -> pa.Table | pa.RecordBatchReader:
     """The labels with the features as of each label's time; see Store.training_set."""
-    table = to_table(labels, what="labels")
-    _check_labels(table, options.timestamp)
-    selection = select(context.catalog, features, taken=table.column_names, full_names=options.full_names, status=options.status)
-    asker = _Asker(table, options)
-    names: list[str] = []
-    columns: list[pa.Array] = []
-    for selected in selection:
-        questions = asker.questions(selected)
-        answer = Answer(context.history(selected.relation), selected, questions, table.num_rows)
-        names += selected.outputs
-        columns += answer.columns
-        if options.status:
-            names += status_names(selected)
-            columns += [answer.status, answer.event_time, answer.valid_to]
-    joined = pa.Table.from_arrays(table.columns + columns, names=table.column_names + names)
-    return joined.replace_schema_metadata(_metadata(context, table, selection, options, names, columns))
+    if isinstance(labels, pa.RecordBatchReader):
+        return _stream(session, labels, features, options)
+    with session.reading() as context:
+        return join_labels(context, to_table(labels, what="labels"), features, options)
 
 
-class _Asker:
-    """Turns labels into the questions of each view; what views share (keys, times) is worked out once."""
+def join_labels(context: ReadContext, table: pa.Table, features: Features, options: Options) -> pa.Table:
+    """A table of labels with its features, and where they come from."""
+    selection = _select(context, table.schema, features, options)
+    joiner = _Joiner(selection, [context.history(selected.relation) for selected in selection], options)
+    pieces = [joiner.join(piece) for piece in _pieces(table)]
+    columns = [pa.chunked_array(chunks) for chunks in zip(*pieces, strict=True)]
+    schema = joiner.schema(table.schema, columns)
+    jobs = [partial(hash_column, column) for column in (*table.columns, *columns)]
+    hashes = in_parallel(jobs, table.num_rows)
+    spec = joiner.spec(context)
+    metadata = provenance.describe(spec, hashes[: table.num_columns], hashes[table.num_columns :], table.column_names)
+    joiner.judge(metadata)
+    return pa.Table.from_arrays([*table.columns, *columns], schema=schema.with_metadata({**(table.schema.metadata or {}), **metadata}))
 
-    def __init__(self, labels: pa.Table, options: Options) -> None:
-        self._labels = labels
+
+def _stream(session: Session, labels: pa.RecordBatchReader, features: Features, options: Options) -> pa.RecordBatchReader:
+    """Reader in, reader out: what is read is fixed when the call returns, and each batch is answered when its turn comes."""
+    with ExitStack() as stack:
+        context = stack.enter_context(session.reading())
+        selection = _select(context, labels.schema, features, options)
+        held = hold(session, context, [selected.relation for selected in selection])
+        if held is None:  # nothing here can keep segments in place but the transaction itself
+            histories: Sequence[Blocks] = [context.history(selected.relation) for selected in selection]
+            transaction = stack.pop_all()
+        else:
+            histories, transaction = held, ExitStack()
+        joiner = _Joiner(selection, histories, options)
+        nothing = joiner.join(labels.schema.empty_table())
+        metadata = {**(labels.schema.metadata or {}), **provenance.describe_stream(joiner.spec(context))}
+    schema = joiner.schema(labels.schema, nothing).with_metadata(metadata)
+
+    def answers() -> Iterator[pa.RecordBatch]:
+        with transaction:
+            for batch in labels:
+                for piece in _pieces(pa.Table.from_batches([batch])):
+                    columns = [column.combine_chunks() for column in piece.columns]
+                    yield pa.RecordBatch.from_arrays([*columns, *joiner.join(piece)], schema=schema)
+            joiner.judge({})
+
+    return pa.RecordBatchReader.from_batches(schema, answers())
+
+
+def _select(context: ReadContext, labels: pa.Schema, features: Features, options: Options) -> list[Selected]:
+    check_labels(labels, options.timestamp)
+    if options.known_at is not None and options.known_at != "label":
+        known_instant(options.known_at)
+    selection = select(context.catalog, features, taken=labels.names, full_names=options.full_names, status=options.status)
+    if options.ttl_ns is None:
+        return selection
+    # A ttl of this call stands in for the view's; that of a reference is closer still.
+    return [
+        selected if selected.way.ttl_ns is not None else replace(selected, way=replace(selected.way, ttl_ns=options.ttl_ns))
+        for selected in selection
+    ]
+
+
+def _pieces(table: pa.Table) -> Iterator[pa.Table]:
+    """A table in pieces of bounded size; at least one."""
+    for start in range(0, max(1, table.num_rows), limits.LABEL_ROWS):
+        yield table.slice(start, limits.LABEL_ROWS)
+
+
+class _Joiner:
+    """What answers pieces of labels, one like the other; counts the rows that were given what was not yet known."""
+
+    def __init__(self, selection: Sequence[Selected], histories: Sequence[Blocks], options: Options) -> None:
+        self._selection = selection
+        self._histories = histories
         self._options = options
-        self._keys: dict[tuple[object, ...], tuple[Keys, NDArray[np.int32]]] = {}
-        self._questions: dict[tuple[object, ...], Questions] = {}
+        self._clocks = LabelClocks(options.timestamp, options.known_at)
+        self._names: list[str] = []
+        for selected in selection:
+            self._names += [*selected.outputs, *(status_names(selected) if options.status else ())]
+        self._leaks = dict.fromkeys((f"{selected.way.prefix}{selected.relation.label}" for selected in selection), 0)
 
-    def questions(self, selected: Selected) -> Questions:
-        layout = selected.relation.layout
-        clocks = (layout.time_unit, layout.is_strict, layout.ttl_ns)
-        if (layout.keys, clocks) not in self._questions:
-            keys, codes = self._factorized(selected)
-            times = self._labels[self._options.timestamp]
-            latest = latest_ticks(times, layout)
-            oldest = NO_NUMBERS if layout.ttl_ns is None else ceil_to_unit(times, layout.time_unit, minus_ns=layout.ttl_ns)
-            self._questions[layout.keys, clocks] = group_questions(keys, codes, latest, oldest, self._known(times, layout))
-        return self._questions[layout.keys, clocks]
+    def join(self, labels: pa.Table) -> list[pa.Array]:
+        """The columns to the right of these labels."""
+        asker = Asker(labels, self._clocks)
+        columns: list[pa.Array] = []
+        for selected, history in zip(self._selection, self._histories, strict=True):
+            answer = Answer(history, selected, asker.questions(selected), labels.num_rows)
+            columns += answer.columns
+            if self._options.status:
+                columns += [answer.status, answer.event_time, answer.valid_to]
+            if self._options.leakage != "ignore":
+                name = f"{selected.way.prefix}{selected.relation.label}"
+                self._leaks[name] += answer.count_unknown(asker.label_ticks(selected))
+        return columns
 
-    def _factorized(self, selected: Selected) -> tuple[Keys, NDArray[np.int32]]:
-        layout = selected.relation.layout
-        if layout.keys not in self._keys:
-            columns = conform_keys(layout.keys, self._labels, what="labels")
-            factored = factorize(selected.relation.key_spec, columns, self._labels.num_rows)
-            self._keys[layout.keys] = factored.keys, factored.codes
-        return self._keys[layout.keys]
+    def schema(self, labels: pa.Schema, columns: Sequence[pa.Array | pa.ChunkedArray]) -> pa.Schema:
+        return pa.schema([*labels, *(pa.field(name, column.type) for name, column in zip(self._names, columns, strict=True))])
 
-    def _known(self, times: pa.ChunkedArray, layout: Layout) -> Int64:
-        known_at = self._options.known_at
-        if known_at is None:
-            return NO_NUMBERS
-        if isinstance(known_at, str) and known_at == "label":
-            return floor_to_unit(times, layout.time_unit)
-        known = known_instant(known_at)
-        return np.full(len(times), known if layout.time_unit == "ns" else known // 1000, np.int64)
-
-
-def latest_ticks(times: pa.ChunkedArray, layout: Layout) -> Int64:
-    """The latest event time that may answer each time: e <= t, or e < t with a strict boundary. NULL_TIME: a null."""
-    if not layout.is_strict:
-        return floor_to_unit(times, layout.time_unit)
-    above = ceil_to_unit(times, layout.time_unit)
-    return np.where(above == NULL_TIME, NULL_TIME, shifted(above, -1))
-
-
-def known_instant(known_at: KnownAt) -> int:
-    """Nanoseconds of a knowledge bound given as a time."""
-    try:
-        return instant_ns(known_at)
-    except InvalidDataError as error:
-        raise InvalidDataError(f"known_at: {error.message}", hint=f'give None, "label" or a time: {error.hint}') from error
-
-
-def _check_labels(labels: pa.Table, timestamp: str) -> None:
-    repeated = sorted({name for name in labels.column_names if labels.column_names.count(name) > 1})
-    if repeated:
-        raise NameClashError(f"the labels have two columns called {repeated[0]!r}", hint="rename one of them")
-    if timestamp not in labels.column_names:
-        raise SchemaMismatchError(
-            f"labels: no time column {timestamp!r} among {', '.join(labels.column_names) or 'no columns'}",
-            hint='name the column with timestamp="..."',
+    def spec(self, context: ReadContext) -> provenance.Spec:
+        references = tuple(reference for selected in self._selection for reference in selected.references)
+        options = self._options
+        known_at = None if options.known_at is None else str(options.known_at)
+        return provenance.Spec(
+            version=provenance.version_of(context),
+            features=references,
+            outputs=tuple(self._names),
+            timestamp=options.timestamp,
+            known_at=known_at,
+            full_names=options.full_names,
+            status=options.status,
         )
 
-
-def _metadata(
-    context: ReadContext, labels: pa.Table, selection: list[Selected], options: Options, names: list[str], columns: list[pa.Array]
-) -> dict[bytes, bytes]:
-    commit = head(context.reader, context.scope.line, context.scope.bound)
-    version = "" if commit is None else commit.id
-    references = [reference for selected in selection for reference in selected.references]
-    spec = {
-        "features": references,
-        "outputs": names,
-        "timestamp": options.timestamp,
-        "known_at": None if options.known_at is None else str(options.known_at),
-        "full_names": options.full_names,
-        "status": options.status,
-    }
-    print_of = hashlib.blake2b(json.dumps(spec, sort_keys=True).encode(), digest_size=16)
-    for content in (*_label_hashes(labels, options.timestamp), *(hash_column(column) for column in columns)):
-        print_of.update(content)
-    return {
-        **(labels.schema.metadata or {}),
-        b"mlstore.version": version.encode(),
-        b"mlstore.features": json.dumps(spec).encode(),
-        b"mlstore.fingerprint": print_of.hexdigest().encode(),
-    }
-
-
-def _label_hashes(labels: pa.Table, timestamp: str) -> Iterator[bytes]:
-    """What is hashed of the labels: every column by name and content, and which one is the time."""
-    for name, column in zip(labels.column_names, labels.columns, strict=True):
-        yield name.encode()
-        yield hash_column(column)
-    yield timestamp.encode()
+    def judge(self, metadata: dict[bytes, bytes]) -> None:
+        """Tell of rows that were given what was not yet known at their time, as the options ask."""
+        if self._options.leakage == "ignore":
+            return
+        metadata[b"mlstore.leakage"] = json.dumps(self._leaks).encode()
+        if any(self._leaks.values()):
+            told = ", ".join(f"{rows:,} from {view}" for view, rows in self._leaks.items() if rows)
+            message = f"label rows received values that were not yet known at their time: {told}"
+            if self._options.leakage == "refuse":
+                raise LeakageError(message, hint='ask with known_at="label", or state available_after= in the view', rows=self._leaks)
+            warnings.warn(LeakageWarning(message), stacklevel=5)

@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field
 
 from mlstore.errors import DefinitionError, UsageError
 from mlstore.schema.declarations import check_name, describe, set_field, show
-from mlstore.schema.reference import parse_reference
+from mlstore.schema.reference import Reference, parse_reference
 from mlstore.schema.view import FeatureView
 
 
@@ -20,8 +20,8 @@ class FeatureService:
     name
         Letters, digits, `_` and `-`; it does not start with a digit.
     features
-        What to ask for, in order: "view", "view:feature", "view@2:feature", or a `FeatureView` for all of its features.
-        Kept as text.
+        What to ask for, in order: "view", "view:feature", "view@2:feature", a `FeatureView` for all of its features, or what `ml.ref`
+        gives. Kept as text.
     description, owner, tags
         For people, and for the search of the catalogue.
 
@@ -38,7 +38,7 @@ class FeatureService:
 
     name: str
     _: KW_ONLY
-    features: Sequence[str | FeatureView]
+    features: Sequence[str | FeatureView | Reference]
     description: str = ""
     owner: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class FeatureService:
     def __post_init__(self) -> None:
         check_name(self.name, "service")
         place = f"service {self.name}"
-        features = [self.features] if isinstance(self.features, str | FeatureView) else self.features
+        features = [self.features] if isinstance(self.features, str | FeatureView | Reference) else self.features
         set_field(self, "features", tuple(_reference(feature, place) for feature in features))
         if not self.features:
             raise DefinitionError(f"{place}: no features", hint="name at least one, such as 'weather:temp'")
@@ -64,9 +64,11 @@ class FeatureService:
         return show(self)
 
 
-def _reference(feature: str | FeatureView, place: str) -> str:
+def _reference(feature: str | FeatureView | Reference, place: str) -> str:
     if isinstance(feature, FeatureView):
         return feature.name
+    if isinstance(feature, Reference):
+        return str(feature)
     try:
         return str(parse_reference(feature))
     except UsageError as cause:

@@ -61,12 +61,12 @@ def to_unit(column: pa.ChunkedArray | pa.Array, unit: TimeUnit, *, name: str, al
     return np.where(moments.nulls, NULL_TIME, ticks)
 
 
-def floor_to_unit(column: pa.ChunkedArray | pa.Array, unit: TimeUnit, *, name: str = "the time column") -> Ticks:
-    """The last tick at or before each instant. Saturates; a null is NULL_TIME.
+def floor_to_unit(column: pa.ChunkedArray | pa.Array, unit: TimeUnit, *, minus_ns: int = 0, name: str = "the time column") -> Ticks:
+    """The last tick at or before each instant less `minus_ns`. Saturates; a null is NULL_TIME.
 
     A row at tick e is at or before the instant t exactly when `e <= floor(t)`.
     """
-    return _rounded(read_moments(column, Place(name)), TICK_NS[unit], minus_ns=0, is_up=False)
+    return _rounded(read_moments(column, Place(name)), TICK_NS[unit], minus_ns=minus_ns, is_up=False)
 
 
 def ceil_to_unit(column: pa.ChunkedArray | pa.Array, unit: TimeUnit, *, minus_ns: int = 0, name: str = "the time column") -> Ticks:

@@ -173,6 +173,41 @@ def test_a_training_set_has_one_row_per_label_in_label_order(answer: Answer, fli
     assert told["fingerprint"] == table.schema.metadata[b"mlstore.fingerprint"].decode()
 
 
+def test_many_labels_stream_to_the_same_rows(answer: Answer, flights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, streamed = tmp_path / "held.parquet", tmp_path / "streamed.parquet"
+    answer("training-set", flights, labels_file(tmp_path), "weather", "-o", held)
+    monkeypatch.setattr("mlstore.cli.asking.HELD_LABELS", 1)
+
+    told = answer("training-set", flights, labels_file(tmp_path), "weather", "-o", streamed)
+
+    assert told["rows"] == 4
+    assert "fingerprint" not in told
+    assert pq.read_table(streamed).equals(pq.read_table(held))
+
+
+def test_references_with_options_work_from_the_command_line(answer: Answer, flights: Path) -> None:
+    label = '{"dest": "JFK", "event_timestamp": "2013-01-01T02:30:00Z"}\n'
+
+    found = answer(
+        "training-set", flights, "-", "weather:wind?key.origin=dest&prefix=dest_", "weather:wind?key.origin=dest&offset=2h", stdin=label
+    )
+
+    assert [(row["dest_wind"], row["wind"]) for row in found["rows"]] == [(30, 10)]
+
+
+def test_a_ttl_of_the_call_and_leaks_are_told(answer: Answer, run: Run, flights: Path) -> None:
+    label = '{"origin": "JFK", "event_timestamp": "2013-01-01T02:30:00Z"}\n'
+
+    fresh = answer("training-set", flights, "-", "weather:wind", "--ttl", "10m", stdin=label)
+    told = run("training-set", flights, "-", "weather:wind", "--leakage", "report", stdin=label)
+    refused = run("training-set", flights, "-", "weather:wind", "--leakage", "refuse", stdin=label)
+
+    assert fresh["rows"][0]["wind"] is None
+    assert "note: label rows received values that were not yet known at their time: 1 from weather" in told.stderr
+    assert refused.exit_code == 2
+    assert "1 from weather" in refused.stderr
+
+
 def test_known_at_label_uses_only_what_was_known_then(answer: Answer, flights: Path, tmp_path: Path) -> None:
     found = answer("training-set", flights, labels_file(tmp_path), "weather:temp", "weather:wind", "--known-at", "label")
 

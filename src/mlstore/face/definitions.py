@@ -1,0 +1,69 @@
+"""Definitions: registering entities, views, tables and services, and finding them."""
+
+from mlstore.engine import registration
+from mlstore.engine.catalog import CatalogEntry, Definition, search_catalog
+from mlstore.face.base import Face, user
+
+
+class Definitions(Face):
+    """What is registered."""
+
+    def plan(self, *definitions: Definition) -> registration.Plan:
+        """What `apply` would change, without changing it.
+
+        Parameters
+        ----------
+        *definitions : Entity, FeatureView, Table, FeatureService
+            In any order. What they refer to must be among them or registered already.
+
+        Returns
+        -------
+        Plan
+            Its `changes` say for each definition: create, evolve, new_version or unchanged. True if anything changes.
+
+        Raises
+        ------
+        DefinitionError, UnknownNameError, AlreadyExistsError
+            Where `apply` would.
+        """
+        with self._session.reading() as context:
+            steps = registration.plan_registration(context.catalog, definitions)
+        return registration.Plan(tuple(step.change for step in steps))
+
+    def apply(self, *definitions: Definition, message: str = "", author: str = "") -> registration.Plan:
+        """Register definitions, or evolve them; all or nothing, and nothing at all if all are as they were.
+
+        Added features, wider numbers, and changes of description, owner, tags, ttl or retention happen in place: old data
+        stays readable, added features read as null in it. Any other change makes a new version of the view (`weather@2`), which
+        starts empty; the old one stays readable under its number.
+
+        Returns
+        -------
+        Plan
+            What was changed.
+        """
+        with self._session.reading() as context:
+            if not any(step.entry for step in registration.plan_registration(context.catalog, definitions)):
+                return self.plan(*definitions)
+        with self._session.writing() as writing:
+            steps = registration.plan_registration(writing.catalog, definitions)
+            return registration.apply_registration(
+                writing.writer, writing.scope, steps, author=author or user(), message=message, now_us=writing.now_us
+            )
+
+    def catalog(
+        self, search: str | None = None, *, tag: str | None = None, owner: str | None = None, kind: str | None = None
+    ) -> list[CatalogEntry]:
+        """The definitions, latest revision of each version.
+
+        Parameters
+        ----------
+        search : str, optional
+            Only those whose name, description, features or tags contain this text, whatever the case.
+        tag : str, optional
+            Only those with this tag: "tier", or "tier=gold".
+        owner, kind : str, optional
+            Only those of this owner; of this kind: entity, view, table, service.
+        """
+        with self._session.reading() as context:
+            return search_catalog(context.catalog, search, tag=tag, owner=owner, kind=kind)
