@@ -29,14 +29,17 @@ class Peak:
 
 
 @contextmanager
-def watch_memory() -> Iterator[Peak]:
-    """The peak, known once the body is done. It takes time from the body: do not measure seconds along with it."""
+def watch_memory(own_before: int | None = None) -> Iterator[Peak]:
+    """The peak, known once the body is done. It takes time from the body: do not measure seconds along with it.
+
+    own_before: what was its own before, if not what is now: an allocator may hold memory that it has freed, and fill it again unseen.
+    """
     peak = Peak()
     if sys.platform != "linux":
         yield peak
         return
     give_back()
-    own_before, mapped_before = resident(os.getpid())
+    own_now, mapped_before = resident(os.getpid())
     command = [sys.executable, "-S", "-E", __file__, str(os.getpid())]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as watcher:
         assert watcher.stdin is not None
@@ -47,7 +50,7 @@ def watch_memory() -> Iterator[Peak]:
         finally:
             watcher.stdin.close()
             own, mapped = (int(number) for number in watcher.stdout.readline().split())
-    peak.own_bytes, peak.mapped_bytes = max(0, own - own_before), max(0, mapped - mapped_before)
+    peak.own_bytes, peak.mapped_bytes = max(0, own - (own_now if own_before is None else own_before)), max(0, mapped - mapped_before)
 
 
 def give_back() -> None:
@@ -58,6 +61,14 @@ def give_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def own_bytes() -> int:
+    """What this process has allocated by now; 0 where the system keeps no such count."""
+    if sys.platform != "linux":
+        return 0
+    give_back()
+    return resident(os.getpid())[0]
 
 
 def resident(process: int) -> tuple[int, int]:

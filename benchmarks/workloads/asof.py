@@ -13,6 +13,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -20,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.history import ROW, History
-from benchmarks.memory import watch_memory
+from benchmarks.memory import own_bytes, watch_memory
 from benchmarks.meter import Meter
 from benchmarks.workload import Engine
 from benchmarks.workloads.storage import read_table, write_table
@@ -155,6 +156,7 @@ def measure_case(engine: Engine, case: Path, meter: Meter, *, prefix: str = "") 
         meter.note(f"{prefix}{joiner.describe()}")
         joiner.close()
     meter.size(f"{prefix}files", sum(path.stat().st_size for path in store.rglob("*") if path.is_file()))
+    own_before = own_bytes()
     for path in label_paths(case):
         labels = read_table(path)
         if isinstance(joiner, Limited) and not joiner.bears(history, labels.num_rows):
@@ -165,29 +167,36 @@ def measure_case(engine: Engine, case: Path, meter: Meter, *, prefix: str = "") 
             joiner.foresee(labels)
             joiner.close()
         warm_up(joiner, store, labels)
+        measure_memory(joiner, store, labels, history, meter, f"{prefix}{labels.num_rows:,} labels", own_before=own_before)
         measure_labels(joiner, store, labels, history, meter, f"{prefix}{labels.num_rows:,} labels")
 
 
-def measure_labels(joiner: TimeTravel, store: Path, labels: pa.Table, history: History, meter: Meter, name: str) -> None:
-    def from_closed() -> pa.Table:
-        joiner.open_views(store)
-        table = joiner.join(labels)
-        joiner.close()
-        return table
-
-    with watch_memory() as peak:
-        table = from_closed()
+def measure_memory(
+    joiner: TimeTravel, store: Path, labels: pa.Table, history: History, meter: Meter, name: str, *, own_before: int
+) -> None:
+    """One call from closed files, whose answer is checked. own_before: without the labels, which lie in memory whatever the engine does."""
+    with watch_memory(own_before + labels.nbytes) as peak:
+        table = join_closed(joiner, store, labels)
     meter.size(f"{name}, table", labels.nbytes + table.select(history.features).nbytes)
     meter.size(f"{name}, memory of its own", peak.own_bytes)
     meter.size(f"{name}, pages mapped in", peak.mapped_bytes)
     check(f"{name}, {CLOSED}", joiner, table, labels, history, meter)
-    del table
-    measure_calls(f"{name}, {CLOSED}", from_closed, meter)
+
+
+def measure_labels(joiner: TimeTravel, store: Path, labels: pa.Table, history: History, meter: Meter, name: str) -> None:
+    measure_calls(f"{name}, {CLOSED}", partial(join_closed, joiner, store, labels), meter)
     if isinstance(joiner, KeepsOpen):
         joiner.open_views(store)
         check(f"{name}, {OPENED}", joiner, joiner.join(labels), labels, history, meter)
-        measure_calls(f"{name}, {OPENED}", lambda: joiner.join(labels), meter)
+        measure_calls(f"{name}, {OPENED}", partial(joiner.join, labels), meter)
         joiner.close()
+
+
+def join_closed(joiner: TimeTravel, store: Path, labels: pa.Table) -> pa.Table:
+    joiner.open_views(store)
+    table = joiner.join(labels)
+    joiner.close()
+    return table
 
 
 def measure_calls(name: str, call: Callable[[], pa.Table], meter: Meter) -> None:

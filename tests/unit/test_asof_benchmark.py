@@ -14,7 +14,7 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.engines import floor
 from benchmarks.history import KEY, TIME, History, key_numbers
-from benchmarks.memory import watch_memory
+from benchmarks.memory import own_bytes, watch_memory
 from benchmarks.meter import Meter
 from benchmarks.runner import LeftOut, run_engine, run_rounds
 from benchmarks.workload import NotHere, load_engine
@@ -188,12 +188,25 @@ def test_memory_of_its_own_is_kept_apart_from_mapped_files(tmp_path):
     np.save(path, np.ones(4_000_000))
 
     with watch_memory() as peak:
-        np.load(path, mmap_mode="r").sum()
+        mapped = np.load(path, mmap_mode="r")
+        mapped.sum()
     with watch_memory() as own:
-        np.ones(4_000_000).sum()
+        made = np.ones(4_000_000)
 
     assert peak.mapped_bytes > 30_000_000 > 10_000_000 > peak.own_bytes
     assert own.own_bytes > 20_000_000 > own.mapped_bytes
+    assert made.nbytes == mapped.nbytes
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells memory of its own from mapped files")
+def test_memory_that_was_freed_and_kept_is_seen_when_it_is_filled_again():
+    before = own_bytes()
+    made = np.ones(4_000_000)
+
+    with watch_memory(before) as peak:
+        made[:] = 2
+
+    assert peak.own_bytes > 20_000_000
 
 
 def test_a_remark_names_the_fastest_rival_the_floor_and_the_memory():
@@ -239,9 +252,10 @@ def test_options_reach_the_history(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workload", ["asof", "asof_matrix", "asof_kernel"])
-def test_the_command_prints_its_table_and_leaves_nothing(workload, tmp_path, capsys):
-    rivals = ["polars", "duckdb"]
+@pytest.mark.parametrize(
+    ("workload", "rivals"), [("asof", ["mlstore", "duckdb"]), ("asof_matrix", ["mlstore", "floor"]), ("asof_kernel", ["polars", "duckdb"])]
+)
+def test_the_command_prints_its_table_and_leaves_nothing(workload, rivals, tmp_path, capsys):
 
     code = main(
         [workload, "--engine", *rivals, "--rows", "2000", "--labels", "10", "50", "--repeat", "1", "--scratch", str(tmp_path), "--json"]
