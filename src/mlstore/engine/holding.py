@@ -42,7 +42,7 @@ def hold(session: Session, context: ReadContext, relations: Sequence[Relation]) 
         blocks = context.history(relation).blocks()
         for block in blocks:
             block.open()
-        leases = [session.environment.leases.acquire(block.segment) for block in blocks if block.segment is not None]
+        leases = [context.reader.leases.acquire(block.segment) for block in blocks if block.segment is not None]
         held.append(HeldHistory(relation, tuple(lease for lease in leases if lease is not None), tuple(blocks)))
         if None in leases:
             return None
