@@ -62,10 +62,8 @@ class Engine:
     def make_cold(self) -> None:
         self._store.optimize(tier="cold")
 
-    def backup_bytes(self) -> int:
-        copy = self._folder / "copy.mls"
-        self._store.backup(copy)
-        return copy.stat().st_size
+    def compact(self) -> None:
+        self._store.compact()
 
     @property
     def _store(self) -> ml.Store:

@@ -73,6 +73,8 @@ class MappedFile:
         self._open_env = open_env
         self.is_inherited = False
         self.is_replaced = False
+        # The files that stood here before, as long as somebody looks at them.
+        self.forebears: weakref.WeakSet[MappedFile] = weakref.WeakSet()
         # What is to be done when the last reference is gone, if anything.
         self.farewell: weakref.finalize[..., MappedFile] | None = None
         # Counts commits that failed: a handle opened before the last of them may not write any more.

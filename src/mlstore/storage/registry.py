@@ -76,8 +76,10 @@ def map_private_file(new_header: Header, *, shown: str) -> MappedFile:
 def hand_over(old: MappedFile, new: MappedFile) -> None:
     """A file was put in the place of another: what was promised for the old one holds for it."""
     # Loads under way go on in the new file, where their segments are under the same numbers.
-    kept = [new.leases.acquire(segment) for segment in old.leases.held()]
-    weakref.finalize(old, kept.clear).atexit = False
+    new.forebears.update((old, *old.forebears))
+    for forebear in (old, *old.forebears):
+        kept = new.leases.repeat(forebear.leases)
+        weakref.finalize(forebear, kept.clear).atexit = False
     if old.farewell is not None and (left := old.farewell.detach()) is not None:
         _, function, arguments, _ = left
         new.farewell = weakref.finalize(new, function, *arguments)
