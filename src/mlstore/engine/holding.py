@@ -41,7 +41,7 @@ def hold(session: Session, context: ReadContext, selection: Sequence[Selected]) 
         blocks = context.history(selected.relation).blocks()
         for block in blocks:
             block.open(selected.numbers)
-        leases = [session.environment.leases.acquire(block.segment) for block in blocks if block.segment is not None]
+        leases = [context.reader.leases.acquire(block.segment) for block in blocks if block.segment is not None]
         held.append(HeldHistory(tuple(lease for lease in leases if lease is not None), tuple(blocks)))
         if None in leases:
             return None

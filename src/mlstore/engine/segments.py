@@ -124,24 +124,25 @@ class SegmentCache:
     """Opened segments of one process. The longest unused go first, beyond `OPEN_SEGMENTS` or `DECODED_BYTES`."""
 
     def __init__(self) -> None:
-        self._contents: dict[int, SegmentContent] = {}  # the longest unused first
+        self._contents: dict[tuple[int, int], SegmentContent] = {}  # by mapping and segment; the longest unused first
 
     def open(self, reader: Reader, entry: SegmentEntry) -> SegmentContent:
-        content = self._contents.pop(entry.segment, None)
+        place = reader.mapping, entry.segment
+        content = self._contents.pop(place, None)
         if content is None:
             content = SegmentContent.begin(reader, entry)
             self._shrink()
-        self._contents[entry.segment] = content
+        self._contents[place] = content
         return content
 
     def _shrink(self) -> None:
         held = list(self._contents.items())
         excess = len(held) - limits.OPEN_SEGMENTS
         decoded = sum(content.decoded_bytes for _, content in held)
-        for place, (segment, content) in enumerate(held):
-            if place < excess or (decoded > limits.DECODED_BYTES and content.decoded_bytes):
+        for rank, (place, content) in enumerate(held):
+            if rank < excess or (decoded > limits.DECODED_BYTES and content.decoded_bytes):
                 decoded -= content.decoded_bytes
-                self._contents.pop(segment, None)
+                self._contents.pop(place, None)
 
 
 def _converted(column: pa.Array, wanted: pa.DataType) -> pa.Array:
