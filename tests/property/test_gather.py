@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlstore._core.gather import gather_bits, gather_fixed, measure_texts, pick_winners, take_numbers, write_texts
+from mlstore._core.gather import gather_bits, gather_fixed, measure_texts, pick_winners, take_fixed, write_texts
 from tests.support.naive_gather import naive_bits, naive_gather, naive_texts
 
 WIDTHS = [1, 2, 4, 8, 3, 16, 32]
@@ -124,14 +124,15 @@ def test_asks_without_a_winner_are_not_picked() -> None:
     assert np.flatnonzero(found).tolist() == [3, 8]
 
 
-def test_numbers_are_taken_from_their_places() -> None:
+@pytest.mark.parametrize("width", WIDTHS)
+def test_values_of_every_width_are_taken_from_their_places(width: int) -> None:
     rng = np.random.default_rng(3)
-    values, places = rng.integers(-9, 9, 100), rng.integers(0, 100, 400).astype(np.uint32)
-    answer = np.empty(400, np.int64)
+    values, places = rng.integers(0, 256, (100, width)).astype(np.uint8), rng.integers(0, 100, 400).astype(np.uint32)
+    answer = np.empty(400 * width, np.uint8)
 
-    take_numbers(values, places, answer)
+    take_fixed(values.reshape(-1), width, places, answer)
 
-    assert np.array_equal(answer, values[places])
+    assert np.array_equal(answer.reshape(400, width), values[places])
 
 
 def test_picks_that_do_not_fit_are_refused() -> None:
@@ -149,7 +150,7 @@ def test_picks_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="differ in length"):
         write_texts(values, values, source, one, two, np.zeros(2, np.int32), answer)
     with pytest.raises(ValueError, match="differ in length"):
-        take_numbers(np.zeros(1, np.int64), two, np.zeros(1, np.int64))
+        take_fixed(answer, 1, two, answer)
     with pytest.raises(ValueError, match="too short"):
         pick_winners(source, one, one, source[:0], one, one, answer)
     with pytest.raises(ValueError, match="differ in length"):

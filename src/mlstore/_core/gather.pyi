@@ -13,8 +13,8 @@ UInt32 = NDArray[np.uint32]
 def pick_winners(best_source: Int32, best_row: UInt32, ask_slot: UInt32, source: Int32, row: UInt32, slot: UInt32, found: Bytes) -> int:
     """Keep the asks that have a winner (best_source >= 0), and mark their slots in found. How many."""
 
-def take_numbers(values: NDArray[np.int64], places: UInt32, answer: NDArray[np.int64]) -> None:
-    """answer[i] = values[places[i]]."""
+def take_fixed(values: Bytes, width: int, places: UInt32, answer: Bytes) -> None:
+    """answer[i] = values[places[i]], values of `width` bytes."""
 
 def gather_fixed(sources: list[Bytes | None], width: int, source: Int32, row: UInt32, slot: UInt32, answer: Bytes) -> None:
     """answer[slot[i]] = sources[source[i]][row[i]], values of `width` bytes; left as it is where the source is None."""

@@ -97,20 +97,38 @@ def pick_winners(
     return count
 
 
-def take_numbers(
-    const int64_t[::1] values,        # IN
+cdef void take_words(const word_t* values, const uint32_t* places, Py_ssize_t count, word_t* answer) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(count):
+        if i + AHEAD < count:
+            prefetch(values + places[i + AHEAD])
+        answer[i] = values[places[i]]
+
+
+def take_fixed(
+    const uint8_t[::1] values,        # IN   [any * width]
+    Py_ssize_t width,                 # IN   bytes of one value
     const uint32_t[::1] places,       # IN   [n] in range
-    int64_t[::1] answer,              # OUT  [n]
+    uint8_t[::1] answer,              # OUT  [n * width]
 ):
-    """answer[i] = values[places[i]]."""
-    cdef Py_ssize_t i, n = places.shape[0]
-    if answer.shape[0] != n:
+    """answer[i] = values[places[i]], values of `width` bytes."""
+    cdef Py_ssize_t i, count = places.shape[0]
+    if answer.shape[0] != count * width:
         raise ValueError("places and answer differ in length")
+    if count == 0 or width == 0:
+        return
     with nogil:
-        for i in range(n):
-            if i + AHEAD < n:
-                prefetch(&values[0] + places[i + AHEAD])
-            answer[i] = values[places[i]]
+        if width == 8:
+            take_words[uint64_t](<const uint64_t*> &values[0], &places[0], count, <uint64_t*> &answer[0])
+        elif width == 4:
+            take_words[uint32_t](<const uint32_t*> &values[0], &places[0], count, <uint32_t*> &answer[0])
+        elif width == 2:
+            take_words[uint16_t](<const uint16_t*> &values[0], &places[0], count, <uint16_t*> &answer[0])
+        elif width == 1:
+            take_words[uint8_t](&values[0], &places[0], count, &answer[0])
+        else:
+            for i in range(count):
+                memcpy(&answer[0] + i * width, &values[0] + places[i] * width, width)
 
 
 def gather_fixed(

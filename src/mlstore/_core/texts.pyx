@@ -128,6 +128,8 @@ cdef void find_all(
             hashes[i - begin] = hash_text(base + offsets[i], offsets[i + 1] - offsets[i], seed)
             prefetch(&table.slots[hashes[i - begin] & table.mask])
         for i in range(begin, end):
+            prefetch(known + table.slots[hashes[i - begin] & table.mask].begin)
+        for i in range(begin, end):
             if valid.shape[0] and not valid[i]:
                 numbers[i] = -1
             else:

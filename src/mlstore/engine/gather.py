@@ -34,7 +34,10 @@ class Places(Protocol):
 
 
 class Gatherer:
-    """The winners laid out once: which row of which block goes to which slot; every feature is gathered along it."""
+    """The winners laid out once: which row of which block goes to which slot; every feature is gathered along it.
+
+    found: [length] whether anything goes to a slot; wins: [blocks] how many rows of it are taken.
+    """
 
     def __init__(self, blocks: Sequence[Columns], winners: Places, slots: UInt32, length: int) -> None:
         asks = len(slots)
@@ -44,7 +47,7 @@ class Gatherer:
         self._blocks = blocks
         self._length = length
         self._picks = source[:picks], row[:picks], slot[:picks]
-        self._wins = np.bincount(self._picks[0], minlength=len(blocks)) if blocks else np.empty(0, np.int64)
+        self.wins = np.bincount(self._picks[0], minlength=len(blocks)) if blocks else np.empty(0, np.int64)
         self._found_bits = _pack(found)
         self.found: Mask = found.view(np.bool_)
 
@@ -71,7 +74,7 @@ class Gatherer:
         return self._taken(self._columns(number), arrow)
 
     def _columns(self, number: int) -> list[pa.Array | None]:
-        return [block.column(number) if wins else None for block, wins in zip(self._blocks, self._wins, strict=True)]
+        return [block.column(number) if wins else None for block, wins in zip(self._blocks, self.wins, strict=True)]
 
     def _validity(self, columns: Sequence[pa.Array | None]) -> pa.Buffer | None:
         if not any(column.null_count for column in columns if column is not None):

@@ -29,7 +29,7 @@ from mlstore.engine.versions import take_numbers
 from mlstore.errors import InvalidDataError
 from mlstore.format.keys import Factorized, Keys, factorize
 from mlstore.format.manifest import Commit, SegmentEntry, TableChange
-from mlstore.format.order import order_rows
+from mlstore.format.order import order_rows, take_ints
 from mlstore.schema.conform import Conformed, conform
 from mlstore.schema.frames import is_stream, to_batches, to_table
 
@@ -112,8 +112,10 @@ def _order(relation: Relation, rows: Conformed, mode: Mode, now_us: int) -> Batc
         order, offsets = order_rows(codes, len(keys), time, rows.created)
     if len(order) == len(time) and _is_identity(order):
         order = None
-    in_order = slice(None) if order is None else order
-    return Batch(keys, offsets, time[in_order], None if rows.created is None else rows.created[in_order], now, order)
+    created = rows.created
+    if order is not None:
+        time, created = take_ints(time, order), None if created is None else take_ints(created, order)
+    return Batch(keys, offsets, time, created, now, order)
 
 
 def _now(relation: Relation, now_us: int) -> int:

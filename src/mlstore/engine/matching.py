@@ -13,14 +13,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mlstore._core.gather import take_numbers
 from mlstore._core.joins import bound_ticks, choose_nearer, drop_distant, is_ascending, match_merged, match_sorted, match_streamed
 from mlstore.engine import limits
 from mlstore.engine.axis import Axis, Times, sortable
 from mlstore.engine.lazy import lazy
 from mlstore.engine.pairing import Pairing
 from mlstore.engine.parallel import in_parallel
-from mlstore.format.order import order_rows
+from mlstore.format.order import order_rows, take_ints
 
 Codes = NDArray[np.int32]
 Ints = NDArray[np.int64]
@@ -214,8 +213,7 @@ def _side(codes: Codes, axis: Axis, *, only_groups: bool) -> Side:
 
 
 def _taken(times: Times, rows: Rows) -> Times:
-    taken = np.empty(len(rows), np.int64)
-    take_numbers(times.view(np.int64), rows, taken)
+    taken = take_ints(times.view(np.int64), rows)
     return taken if times.dtype == np.int64 else taken.view(np.float64)
 
 

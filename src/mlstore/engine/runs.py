@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from mlstore._core.gather import take_fixed
 from mlstore.engine import limits
 from mlstore.engine.block import Int64
 from mlstore.engine.catalog import Relation
@@ -167,4 +168,9 @@ def _contiguous(column: pa.ChunkedArray) -> pa.Array:
 def _part(column: pa.Array, order: NDArray[np.uint32] | None, start: int, stop: int) -> pa.Array:
     if order is None:
         return column.slice(start, stop - start)
-    return pc.take(column, pa.array(order[start:stop]), boundscheck=False)
+    if column.null_count or not pa.types.is_primitive(column.type) or pa.types.is_boolean(column.type):
+        return pc.take(column, pa.array(order[start:stop]), boundscheck=False)
+    width = column.type.bit_width // 8
+    taken = np.empty((stop - start) * width, np.uint8)
+    take_fixed(np.frombuffer(column.buffers()[1], np.uint8)[column.offset * width :], width, order[start:stop], taken)
+    return pa.Array.from_buffers(column.type, stop - start, [None, pa.py_buffer(taken)])

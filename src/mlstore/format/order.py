@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from mlstore._core.gather import take_fixed
 from mlstore._core.sort import sort_rows
 
 Ints = NDArray[np.int64]
@@ -32,3 +33,10 @@ def order_rows(
         offsets,
     )
     return (order if kept is None else kept[order].astype(np.uint32)), offsets
+
+
+def take_ints(values: Ints, places: NDArray[np.uint32]) -> Ints:
+    """values[places], by memory fetched ahead."""
+    taken = np.empty(len(places), np.int64)
+    take_fixed(np.ascontiguousarray(values).view(np.uint8), 8, places, taken.view(np.uint8))
+    return taken
