@@ -45,6 +45,11 @@ class KeySpec:
         object.__setattr__(self, "_encoders", tuple(map(scalar_encoder, self.dtypes)))
 
     @property
+    def encoders(self) -> tuple[ScalarEncoder, ...]:
+        """What encodes one value of each key column; `encode_key` joins them."""
+        return self._encoders
+
+    @property
     def kind(self) -> KeyKind:
         """How vectors of these keys are kept."""
         return "int" if not self.dtypes or (len(self.dtypes) == 1 and is_integer_like(self.dtypes[0].arrow)) else "bytes"

@@ -57,6 +57,18 @@ class RowHeads:
     size: NDArray[np.int64] = field(repr=False)
     rows: tuple[bytes | None, ...] = field(repr=False)
 
+    def spread(self, rows: NDArray[np.integer], *, hidden: NDArray[np.bool_] | None = None) -> "RowHeads":
+        """The heads of these rows, in this order; a negative one is no row, nor is one that is `hidden`."""
+        parts = (self.found, self.revision, self.event_time, self.created, self.seq, self.address, self.size)
+        if not len(self.rows):
+            return RowHeads(*(np.zeros(len(rows), part.dtype) for part in parts), self.rows)
+        taken = [part[rows] for part in parts]
+        absent = rows < 0 if hidden is None else (rows < 0) | hidden[rows]
+        if absent.any():
+            for part in taken:
+                part[absent] = 0
+        return RowHeads(*taken, self.rows)
+
 
 @dataclass(frozen=True, slots=True)
 class DecodedRows:
@@ -276,13 +288,17 @@ class RowReader:
 
     def decode(self, rows: Sequence[bytes | None], wanted: Sequence[int] | None = None) -> DecodedRows:
         """Many rows as Arrow columns of the target plan: every feature, or those at the wanted positions."""
-        heads, positions = peek_many(rows), self.target.positions(wanted)
+        return self.decode_heads(peek_many(rows), wanted)
+
+    def decode_heads(self, heads: RowHeads, wanted: Sequence[int] | None = None) -> DecodedRows:
+        """As `decode`, of rows whose heads are known."""
+        positions = self.target.positions(wanted)
         present = [int(revision) for revision in np.unique(heads.revision[heads.found])] or [self.target.revision]
         # Every part has a slot for every row, null for rows of other revisions, so that errors name the right row.
         parts = [self._columns(self._plan(revision), self._only(revision, heads, present), heads.size, positions) for revision in present]
         if len(parts) == 1:
             return DecodedRows(heads.found, heads.event_time, heads.created, heads.seq, parts[0])
-        pick = pa.array(np.searchsorted(present, heads.revision) * len(rows) + np.arange(len(rows)))
+        pick = pa.array(np.searchsorted(present, heads.revision) * len(heads.found) + np.arange(len(heads.found)))
         columns = [pa.concat_arrays(arrays).take(pick) for arrays in zip(*parts, strict=True)]
         return DecodedRows(heads.found, heads.event_time, heads.created, heads.seq, columns)
 
@@ -308,7 +324,11 @@ class RowReader:
     def _columns(self, plan: RowPlan, address: NDArray[np.uintp], size: NDArray[np.int64], wanted: list[int]) -> list[pa.Array]:
         stored = iter(plan.read_columns(address, size, [number for number in wanted if number < len(plan.fields)]))
         types = [(number, self.target.features[number].arrow) for number in wanted]
-        return [next(stored).cast(arrow) if number < len(plan.fields) else pa.nulls(len(address), arrow) for number, arrow in types]
+        return [_widened(next(stored), arrow) if number < len(plan.fields) else pa.nulls(len(address), arrow) for number, arrow in types]
+
+
+def _widened(column: pa.Array, arrow: pa.DataType) -> pa.Array:
+    return column if column.type == arrow else column.cast(arrow)
 
 
 def _leads_to(plan: RowPlan, target: RowPlan) -> bool:

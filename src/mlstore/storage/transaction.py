@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, repeat
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -124,11 +124,15 @@ class Reader:
         handle = self._handles.get(space.name)
         if handle is None:
             return [None] * len(keys)
+        ordered = sorted(keys)
         try:
-            found = dict(self._transaction.cursor(handle).getmulti(sorted(keys)))
+            # One `get` after the other: `Cursor.getmulti` takes twice the time, for the pairs it builds.
+            values = list(map(self._transaction.get, ordered, repeat(None), repeat(handle)))
         except lmdb.Error as error:
             raise self._translated(error, f"read keys of {space.name}") from error
-        return list(map(found.get, keys))
+        if ordered == keys:
+            return values
+        return list(map(dict(zip(ordered, values, strict=True)).get, keys))
 
     def view(self, space: Keyspace, key: bytes) -> MappedValue | None:
         """Where the value of a key lies in the map, without copying it: for values that are written once and then kept."""

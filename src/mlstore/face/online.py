@@ -1,0 +1,76 @@
+"""Online: features as they are now, one key or many, in the time of a dictionary look-up or two."""
+
+from typing import Any
+
+from mlstore.engine.catalog import REMEMBERED
+from mlstore.engine.reader import OnlineReader, TimeLike, reference_texts
+from mlstore.engine.selection import Features
+from mlstore.engine.session import Session
+from mlstore.face.base import Face
+
+
+class Online(Face):
+    """What serves features."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._readers: dict[tuple[tuple[str, ...], bool, bool], OnlineReader] = {}
+
+    def online_features(
+        self,
+        features: Features,
+        keys: Any,
+        *,
+        now: TimeLike | None = None,
+        full_names: bool = False,
+        status: bool = False,
+    ) -> Any:
+        """The newest features of one key or of many, all views at one consistent point.
+
+        Parameters
+        ----------
+        features : list of "view", "view:feature", "view@2:feature", FeatureView, ml.ref(...); or a FeatureService or its name
+        keys : dict of values, or dict of columns or table
+            The key columns of all entities concerned. Values ask for one key, columns for many.
+        now : datetime or str, optional
+            The time against which `ttl` is measured; the clock's unless given.
+        full_names : bool
+            Name outputs `view__feature` always, not only where a bare name would be ambiguous.
+        status : bool
+            Add per view: `view__status` (PRESENT, NULL_VALUE, NOT_FOUND, OUTSIDE_TTL), `view__event_timestamp` (of the row that won)
+            and `view__valid_to` (until when it stays the answer: the next row's event time or the end of the ttl; null: no end).
+
+        Returns
+        -------
+        dict or pyarrow.Table
+            The keys, then the features; a table has one row per row of keys, in their order, unknown keys as nulls.
+        """
+        return self._prepared(reference_texts(features), full_names=full_names, status=status).online_features(keys, now=now)
+
+    def reader(self, features: Features, *, full_names: bool = False, status: bool = False) -> OnlineReader:
+        """A prepared handle for one selection: names, plans and versions are worked out once, and anew when definitions change.
+
+        Threads may share it, it survives a fork, and pickles where the store does.
+
+        Parameters
+        ----------
+        features, full_names, status
+            As in `online_features`.
+
+        Raises
+        ------
+        UnknownNameError, UsageError, NameClashError
+            The selection means nothing now.
+        """
+        reader = OnlineReader(self._session, reference_texts(features), full_names=full_names, status=status)
+        reader.check()
+        return reader
+
+    def _prepared(self, features: tuple[str, ...], *, full_names: bool, status: bool) -> OnlineReader:
+        wanted = (features, full_names, status)
+        found = self._readers.get(wanted)
+        if found is None:
+            if len(self._readers) >= REMEMBERED:
+                self._readers.clear()
+            found = self._readers[wanted] = OnlineReader(self._session, features, full_names=full_names, status=status)
+        return found
