@@ -13,8 +13,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mlstore.engine.block import Int64
-
 SAMPLED: Final = 64
 
 _STEPS = 16  # buckets of one power of two: a quantile is at most 1/16 too high
@@ -49,12 +47,6 @@ class Histogram:
 
     def record(self, length_ns: int) -> None:
         self._counts[_bucket(max(length_ns, 1))] += 1
-
-    def record_many(self, lengths_ns: Int64) -> None:
-        fraction, power = np.frexp(np.maximum(lengths_ns, 1).astype(np.float64))
-        buckets = (power - 1) * _STEPS + ((fraction * 2 - 1) * _STEPS).astype(np.int64)
-        for bucket, times in zip(*np.unique(buckets, return_counts=True), strict=True):
-            self._counts[int(bucket)] += int(times)
 
     def quantiles(self, *shares: float) -> tuple[int | None, ...]:
         """The length that each share of those recorded does not exceed, at most 1/16 too high; None if there are none."""

@@ -1,6 +1,6 @@
 """The online journey: keys in, the newest features out, all views at one consistent point."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,17 +9,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlstore.engine.asof import newest_questions
-from mlstore.engine.block import Int64
 from mlstore.engine.lookup import Answer, expiry, status_array, status_codes, times_or_null
-from mlstore.engine.meter import Meter
+from mlstore.engine.meter import SAMPLED, Meter
 from mlstore.engine.online import get_rows
 from mlstore.engine.point import oldest_tick
 from mlstore.engine.selection import Selected, status_names
 from mlstore.engine.session import ReadContext
 from mlstore.errors import SchemaMismatchError, UsageError
 from mlstore.format.answers import NOT_FOUND
-from mlstore.format.keys import Factorized, Keys, encode_key, factorize
-from mlstore.format.rows import peek_many
+from mlstore.format.keys import Factorized, Keys, encode_key, factorize, line_up
+from mlstore.format.rows import RowHeads, peek_many
 from mlstore.schema.conform import conform_keys
 
 
@@ -48,11 +47,11 @@ def answer_one(context: ReadContext, selection: Sequence[Selected], keys: Mappin
     """The features of one key, as a dict."""
     answer = dict(keys)
     for selected in selection:
-        relation = selected.relation
         require_keys(selected, list(keys))
-        code = encode_key(relation.key_spec, [keys[column] for column in selected.key_columns])
-        asked = Keys.from_encoded([] if code is None else [code], relation.key_spec.kind)
-        found = _answer(context, selected, asked, np.array([-1 if code is None else 0], np.int32), ask, meter)
+        spec = selected.relation.key_spec
+        code = encode_key(spec, [keys[column] for column in selected.key_columns])
+        asked = Factorized(Keys.from_encoded([] if code is None else [code], spec.kind), np.array([-1 if code is None else 0], np.int32))
+        found = _answer(context, selected, asked, ask, meter)
         answer.update(zip(selected.outputs, (column[0].as_py() for column in found.columns), strict=True))
         if ask.status:
             answer.update(zip(status_names(selected), (column[0].as_py() for column in found.told()), strict=True))
@@ -62,8 +61,9 @@ def answer_one(context: ReadContext, selection: Sequence[Selected], keys: Mappin
 def answer_many(context: ReadContext, selection: Sequence[Selected], table: pa.Table, ask: Ask, meter: Meter) -> pa.Table:
     """The keys with the features of each, in their order."""
     names, columns = table.column_names, table.columns
-    for selected, keys, codes in factor_keys(selection, table):
-        found = _answer(context, selected, keys, codes, ask, meter)
+    asked = AskedKeys(table)
+    for selected in selection:
+        found = _answer(context, selected, asked.of(selected, is_sorted=_needs_history(context, selected)), ask, meter)
         names = [*names, *selected.outputs]
         columns = [*columns, *found.columns]
         if ask.status:
@@ -72,50 +72,68 @@ def answer_many(context: ReadContext, selection: Sequence[Selected], table: pa.T
     return pa.Table.from_arrays(columns, names=names)
 
 
-def factor_keys(selection: Sequence[Selected], table: pa.Table) -> Iterator[tuple[Selected, Keys, NDArray[np.int32]]]:
-    """For each view the distinct keys asked for, sorted, and which of them each row asks for (-1: a null); entities are shared."""
-    known: dict[tuple[object, ...], Factorized] = {}
-    for selected in selection:
+class AskedKeys:
+    """The keys of a table, encoded for each view; what views share is worked out once."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self._known: dict[tuple[object, ...], Factorized] = {}
+
+    def of(self, selected: Selected, *, is_sorted: bool) -> Factorized:
+        """The keys of a view: sorted and unique, or as they come."""
         fields, columns = selected.relation.layout.keys, selected.key_columns
-        require_keys(selected, table.column_names)
-        if (fields, columns) not in known:
-            asked = table.select(list(columns)).rename_columns([field.name for field in fields])
-            known[fields, columns] = factorize(selected.relation.key_spec, conform_keys(fields, asked, what="keys"), table.num_rows)
-        yield selected, known[fields, columns].keys, known[fields, columns].codes
+        require_keys(selected, self._table.column_names)
+        if (fields, columns, is_sorted) not in self._known:
+            asked = self._table.select(list(columns)).rename_columns([field.name for field in fields])
+            encode = factorize if is_sorted else line_up
+            found = encode(selected.relation.key_spec, conform_keys(fields, asked, what="keys"), self._table.num_rows)
+            self._known[fields, columns, is_sorted] = found
+        return self._known[fields, columns, is_sorted]
 
 
-def _answer(context: ReadContext, selected: Selected, keys: Keys, codes: NDArray[np.int32], ask: Ask, meter: Meter) -> Found:
+def _needs_history(context: ReadContext, selected: Selected) -> bool:
+    """Whether the answer is not the online row, but what it was at a past version, or where each feature reaches back on its own."""
+    return not context.scope.is_live or selected.relation.layout.last_valid
+
+
+def _answer(context: ReadContext, selected: Selected, asked: Factorized, ask: Ask, meter: Meter) -> Found:
     """What a view answers, a row per code."""
     relation = selected.relation
-    if not context.scope.is_live or relation.layout.last_valid:
-        found = _from_history(context, selected, keys, ask)
-        spread = pa.array(codes, mask=codes < 0)
-        columns = [column.take(spread) for column in found.columns]
-        if found.status is None:
-            return Found(columns, None, None, None)
-        return Found(columns, found.status.take(spread).fill_null(NOT_FOUND), found.event_time.take(spread), found.valid_to.take(spread))
-    heads = peek_many(get_rows(context.reader, relation, context.scope.line, keys.encoded()))
-    outside = heads.found & (heads.event_time < oldest_tick(selected, ask.now_ns))
-    shown = heads.spread(codes, hidden=outside)
+    if _needs_history(context, selected):
+        return _spread(_from_history(context, selected, asked.keys, ask), asked.codes)
+    heads = peek_many(get_rows(context.reader, relation, context.scope.line, asked.keys.encoded()))
+    outside = None if selected.ttl_ns is None else heads.found & (heads.event_time < oldest_tick(selected, ask.now_ns))
+    _count(meter, selected, heads, outside, ask)
+    shown = heads.shown(asked.codes, hidden=outside)
     columns = relation.rows.decode_heads(shown, selected.numbers).columns
-    _count(meter, selected, heads.event_time[heads.found & ~outside], int(outside.sum()), len(keys) - int(heads.found.sum()), ask)
     if not ask.status:
         return Found(columns, None, None, None)
     times = times_or_null(shown.event_time, shown.found, relation.layout)
     valid_to = times_or_null(expiry(shown.event_time, selected), shown.found, relation.layout)
-    is_outside = outside[codes] & (codes >= 0) if len(keys) else np.zeros(len(codes), np.bool_)
+    is_outside = np.zeros(len(shown.found), np.bool_) if outside is None else heads.shown(asked.codes, hidden=~outside).found
     return Found(columns, status_array(status_codes(shown.found, is_outside, columns)), times, valid_to)
 
 
-def _count(meter: Meter, selected: Selected, times: Int64, outside: int, missing: int, ask: Ask) -> None:
+def _spread(found: Found, codes: NDArray[np.int32]) -> Found:
+    rows = pa.array(codes, mask=codes < 0)
+    columns = [column.take(rows) for column in found.columns]
+    if found.status is None or found.event_time is None or found.valid_to is None:
+        return Found(columns, None, None, None)
+    return Found(columns, found.status.take(rows).fill_null(NOT_FOUND), found.event_time.take(rows), found.valid_to.take(rows))
+
+
+def _count(meter: Meter, selected: Selected, heads: RowHeads, outside: NDArray[np.bool_] | None, ask: Ask) -> None:
     view = meter.view(selected.relation.table)
-    view.outside_ttl.add(outside)
-    view.not_found.add(missing)
-    view.ages.record_many(ask.now_ns - times * selected.relation.layout.ticks_ns)
+    view.not_found.add(len(heads.found) - int(np.count_nonzero(heads.found)))
+    shown = heads.found
+    if outside is not None:
+        view.outside_ttl.add(int(np.count_nonzero(outside)))
+        shown = shown & ~outside
+    for time in heads.event_time[::SAMPLED][shown[::SAMPLED]].tolist():
+        view.ages.record(ask.now_ns - time * selected.relation.layout.ticks_ns)
 
 
 def _from_history(context: ReadContext, selected: Selected, keys: Keys, ask: Ask) -> Found:
-    """What the online row was at a past version, or is where each feature reaches back on its own."""
     questions = newest_questions(keys)
     if selected.ttl_ns is not None:
         questions = replace(questions, oldest=np.full(len(keys), oldest_tick(selected, ask.now_ns), np.int64))

@@ -57,17 +57,21 @@ class RowHeads:
     size: NDArray[np.int64] = field(repr=False)
     rows: tuple[bytes | None, ...] = field(repr=False)
 
-    def spread(self, rows: NDArray[np.integer], *, hidden: NDArray[np.bool_] | None = None) -> "RowHeads":
-        """The heads of these rows, in this order; a negative one is no row, nor is one that is `hidden`."""
+    def shown(self, codes: NDArray[np.int32], *, hidden: NDArray[np.bool_] | None = None) -> "RowHeads":
+        """The heads at these positions; none at a negative one (which says that a row has no key), nor where `hidden`.
+
+        As many positions as there are rows must be the rows themselves in their order, but for the negative ones.
+        """
         parts = (self.found, self.revision, self.event_time, self.created, self.seq, self.address, self.size)
-        if not len(self.rows):
-            return RowHeads(*(np.zeros(len(rows), part.dtype) for part in parts), self.rows)
-        taken = [part[rows] for part in parts]
-        absent = rows < 0 if hidden is None else (rows < 0) | hidden[rows]
+        absent = codes < 0
+        if len(codes) != len(self.rows):
+            parts = tuple(part[codes] if len(part) else np.zeros(len(codes), part.dtype) for part in parts)
+            hidden = hidden[codes] if hidden is not None and len(hidden) else None
+        if hidden is not None:
+            absent = absent | hidden
         if absent.any():
-            for part in taken:
-                part[absent] = 0
-        return RowHeads(*taken, self.rows)
+            parts = tuple(np.where(absent, part.dtype.type(0), part) for part in parts)
+        return RowHeads(*parts, self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +297,8 @@ class RowReader:
     def decode_heads(self, heads: RowHeads, wanted: Sequence[int] | None = None) -> DecodedRows:
         """As `decode`, of rows whose heads are known."""
         positions = self.target.positions(wanted)
-        present = [int(revision) for revision in np.unique(heads.revision[heads.found])] or [self.target.revision]
+        others = np.flatnonzero(heads.found & (heads.revision != self.target.revision)).size
+        present = [int(revision) for revision in np.unique(heads.revision[heads.found])] if others else [self.target.revision]
         # Every part has a slot for every row, null for rows of other revisions, so that errors name the right row.
         parts = [self._columns(self._plan(revision), self._only(revision, heads, present), heads.size, positions) for revision in present]
         if len(parts) == 1:

@@ -18,7 +18,7 @@ _WORD = 8  # bytes compared at a time
 
 def number_column(column: pa.Array) -> tuple[Keys, Codes]:
     """The distinct texts of a column of strings or binaries as they are met, and the number of each row's, -1 for a null."""
-    offsets, data = _buffers(column)
+    offsets, data = text_buffers(column)
     valid = np.asarray(column.is_valid()).view(np.uint8) if column.null_count else np.empty(0, np.uint8)
     numbers, firsts = np.empty(len(column), np.int32), np.empty(len(column), np.int64)
     count = number_texts(offsets, data, valid, int.from_bytes(os.urandom(8), "little"), numbers, firsts)
@@ -53,7 +53,7 @@ def order_texts(texts: Keys) -> Ints:
     return rows.astype(np.int64)
 
 
-def _buffers(column: pa.Array) -> tuple[Ints, Bytes]:
+def text_buffers(column: pa.Array) -> tuple[Ints, Bytes]:
     """(offsets, data) of an array of strings or binaries."""
     texts = column.cast(pa.large_binary())
     _, offsets, data = texts.buffers()
