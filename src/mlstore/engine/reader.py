@@ -13,7 +13,8 @@ from mlstore.engine.catalog import REMEMBERED, Catalog
 from mlstore.engine.meter import SAMPLED
 from mlstore.engine.online import ONLINE
 from mlstore.engine.point import PointPlan, plan_point
-from mlstore.engine.selection import Features, select
+from mlstore.engine.selection import Features, Selected, select
+from mlstore.engine.sequences import last_rows, last_rows_of_one, require_length
 from mlstore.engine.serving import Ask, answer_many, answer_one
 from mlstore.engine.session import ReadContext, Session
 from mlstore.engine.versions import COUNTERS
@@ -69,9 +70,9 @@ class OnlineReader:
         """What is asked for, as references."""
         return self._features
 
-    def online_features(self, keys: Any, *, now: TimeLike | None = None) -> Any:
+    def online_features(self, keys: Any, *, now: TimeLike | None = None, last_n: int | None = None) -> Any:
         """The newest features of one key (a dict) or of many (a `pyarrow.Table`); see `Store.online_features`."""
-        if type(keys) is dict:
+        if type(keys) is dict and last_n is None:
             is_sample = not self._meter.singles.add_one() % SAMPLED
             started = perf_counter_ns() if is_sample else 0
             known = self._known
@@ -86,29 +87,34 @@ class OnlineReader:
                     if is_sample:
                         self._meter.single_latency.record(perf_counter_ns() - started)
                     return answer
-        return self._prepare_and_answer(keys, self._now_ns(now))
+        return self._prepare_and_answer(keys, self._now_ns(now), None if last_n is None else require_length(last_n))
 
     def check(self) -> None:
         """Refuse a selection that the catalogue of now does not know."""
         with self._session.reading() as context:
             select(context.catalog, self._features, taken=(), full_names=True)
 
-    def _prepare_and_answer(self, keys: Any, now_ns: int) -> Any:
+    def _prepare_and_answer(self, keys: Any, now_ns: int, last_n: int | None) -> Any:
         ask = Ask(now_ns, self._status)
         if isinstance(keys, Mapping) and not any(is_column(value) for value in keys.values()):
             with self._session.reading() as context:
                 selection = self._select(context, keys)
+                if last_n is not None:
+                    return last_rows_of_one(context, selection, keys, ask, last_n)
                 self._prepare(context, tuple(keys))
                 return answer_one(context, selection, keys, ask, self._meter)
         started = perf_counter_ns()
         table = to_table(keys, what="keys")
         with self._session.reading() as context:
-            answer = answer_many(context, self._select(context, table.column_names), table, ask, self._meter)
+            selection = self._select(context, table.column_names)
+            if last_n is not None:
+                return last_rows(context, selection, table, ask, last_n)
+            answer = answer_many(context, selection, table, ask, self._meter)
         self._meter.batches.add_one()
         self._meter.batch_latency.record(perf_counter_ns() - started)
         return answer
 
-    def _select(self, context: ReadContext, taken: Iterable[str]) -> Any:
+    def _select(self, context: ReadContext, taken: Iterable[str]) -> list[Selected]:
         return select(context.catalog, self._features, taken=taken, full_names=self._full_names, status=self._status)
 
     def _prepare(self, context: ReadContext, names: tuple[str, ...]) -> None:

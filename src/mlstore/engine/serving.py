@@ -47,15 +47,19 @@ def answer_one(context: ReadContext, selection: Sequence[Selected], keys: Mappin
     """The features of one key, as a dict."""
     answer = dict(keys)
     for selected in selection:
-        require_keys(selected, list(keys))
-        spec = selected.relation.key_spec
-        code = encode_key(spec, [keys[column] for column in selected.key_columns])
-        asked = Factorized(Keys.from_encoded([] if code is None else [code], spec.kind), np.array([-1 if code is None else 0], np.int32))
-        found = _answer(context, selected, asked, ask, meter)
+        found = _answer(context, selected, one_key(selected, keys), ask, meter)
         answer.update(zip(selected.outputs, (column[0].as_py() for column in found.columns), strict=True))
         if ask.status:
             answer.update(zip(status_names(selected), (column[0].as_py() for column in found.told()), strict=True))
     return answer
+
+
+def one_key(selected: Selected, keys: Mapping[str, Any]) -> Factorized:
+    """The key of a view, one row; strict about its type."""
+    require_keys(selected, list(keys))
+    spec = selected.relation.key_spec
+    code = encode_key(spec, [keys[column] for column in selected.key_columns])
+    return Factorized(Keys.from_encoded([] if code is None else [code], spec.kind), np.array([-1 if code is None else 0], np.int32))
 
 
 def answer_many(context: ReadContext, selection: Sequence[Selected], table: pa.Table, ask: Ask, meter: Meter) -> pa.Table:

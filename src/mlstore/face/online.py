@@ -3,10 +3,12 @@
 from typing import Any
 
 from mlstore.engine.catalog import REMEMBERED
+from mlstore.engine.keyrange import KeyBound, OnlineRows, RangeAsk
 from mlstore.engine.reader import OnlineReader, TimeLike, reference_texts
 from mlstore.engine.selection import Features
 from mlstore.engine.session import Session
 from mlstore.face.base import Face
+from mlstore.schema.timestamps import instant_ns
 
 
 class Online(Face):
@@ -22,6 +24,7 @@ class Online(Face):
         keys: Any,
         *,
         now: TimeLike | None = None,
+        last_n: int | None = None,
         full_names: bool = False,
         status: bool = False,
     ) -> Any:
@@ -34,6 +37,10 @@ class Online(Face):
             The key columns of all entities concerned. Values ask for one key, columns for many.
         now : datetime or str, optional
             The time against which `ttl` is measured; the clock's unless given.
+        last_n : int, optional
+            Instead of the newest value of each feature, a list of its values in the newest `last_n` rows of the key, oldest first: the
+            rows as they were written (rows older than the ttl left out; an empty list for an unknown key). The lists of one view have
+            one length; with `status`, `view__event_timestamp` is the list of their times, and there is no `view__valid_to`.
         full_names : bool
             Name outputs `view__feature` always, not only where a bare name would be ambiguous.
         status : bool
@@ -45,7 +52,39 @@ class Online(Face):
         dict or pyarrow.Table
             The keys, then the features; a table has one row per row of keys, in their order, unknown keys as nulls.
         """
-        return self._prepared(reference_texts(features), full_names=full_names, status=status).online_features(keys, now=now)
+        return self._prepared(reference_texts(features), full_names=full_names, status=status).online_features(keys, now=now, last_n=last_n)
+
+    def online_range(
+        self,
+        features: Features,
+        *,
+        prefix: KeyBound | None = None,
+        start: KeyBound | None = None,
+        stop: KeyBound | None = None,
+        now: TimeLike | None = None,
+        full_names: bool = False,
+        status: bool = False,
+    ) -> OnlineRows:
+        """The newest features of all known keys of one entity, or of a range of them, in the order of the keys.
+
+        Parameters
+        ----------
+        features, now, full_names, status
+            As in `online_features`; the views share one entity.
+        prefix : dict, optional
+            Values of the first key column, or of the first two, ...: only keys that begin so.
+        start, stop : dict, optional
+            Bounds given likewise: keys at or after `start`, and before `stop` (a key that begins with `stop` is not before it).
+
+        Returns
+        -------
+        OnlineRows
+            Behaves as the `pyarrow.Table`; `batches()` streams, each batch at one consistent point.
+        """
+        ask = RangeAsk(
+            reference_texts(features), prefix or {}, start or {}, stop or {}, self._now_ns(now), full_names=full_names, status=status
+        )
+        return OnlineRows(self._session, ask)
 
     def reader(self, features: Features, *, full_names: bool = False, status: bool = False) -> OnlineReader:
         """A prepared handle for one selection: names, plans and versions are worked out once, and anew when definitions change.
@@ -65,6 +104,9 @@ class Online(Face):
         reader = OnlineReader(self._session, reference_texts(features), full_names=full_names, status=status)
         reader.check()
         return reader
+
+    def _now_ns(self, now: TimeLike | None) -> int:
+        return self._session.clock_us() * 1000 if now is None else instant_ns(now)
 
     def _prepared(self, features: tuple[str, ...], *, full_names: bool, status: bool) -> OnlineReader:
         wanted = (features, full_names, status)
