@@ -93,10 +93,10 @@ class _Range:
         low = self._low if after is None else max(self._low, after + b"\0")
         scope = self._context.scope
         if scope.is_live and not scope.ancestry and not any(selected.relation.layout.last_valid for selected in self._selection):
-            parts = [self._online_keys(selected, low) for selected in self._selection]
+            found = {key for selected in self._selection for key in self._online_keys(selected, low)}
         else:
-            parts = [self._history_keys(self._context.history(selected.relation), low) for selected in self._selection]
-        return sorted({key for part in parts for key in part})[:BATCH_KEYS]
+            found = {key for selected in self._selection for key in self._history_keys(self._context.history(selected.relation), low)}
+        return sorted(found)[:BATCH_KEYS]
 
     def answer(self, keys: Sequence[bytes]) -> pa.Table:
         """What is said of these keys, but for those of which there is nothing."""

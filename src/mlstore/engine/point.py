@@ -17,8 +17,9 @@ from mlstore.engine.selection import Selected, status_names
 from mlstore.engine.versions import Scope
 from mlstore.errors import UsageError
 from mlstore.format.answers import IS_NOT_FOUND, IS_OUTSIDE_TTL, STATUSES, AnswerPlan
-from mlstore.format.keys import MAX_KEY, encode_int
+from mlstore.format.keys import MAX_KEY
 from mlstore.format.keyscalar import ScalarEncoder
+from mlstore.format.keyvector import encode_int
 from mlstore.format.rows import peek
 
 GLOBAL_KEY = encode_int(0)

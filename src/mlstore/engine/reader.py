@@ -4,7 +4,7 @@ What a reader remembers is bound to one tick of the catalogue; every answer is c
 Invariant: threads share a reader without a lock, which a fork could inherit held: what they replace, they replace whole.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from time import perf_counter_ns
 from typing import Any
@@ -17,13 +17,14 @@ from mlstore.engine.selection import Features, Selected, select
 from mlstore.engine.sequences import last_rows, last_rows_of_one, require_length
 from mlstore.engine.serving import Ask, answer_many, answer_one
 from mlstore.engine.session import ReadContext, Session
-from mlstore.engine.versions import COUNTERS
+from mlstore.engine.versions import COUNTERS, Scope
 from mlstore.errors import UsageError
 from mlstore.schema.frames import to_table
 from mlstore.schema.reference import Reference
 from mlstore.schema.service import FeatureService
 from mlstore.schema.timestamps import instant_ns
 from mlstore.schema.view import FeatureView
+from mlstore.storage.environment import Environment
 from mlstore.storage.glance import glance
 
 TimeLike = str | date
@@ -131,8 +132,26 @@ class OnlineReader:
     def _now_ns(self, now: TimeLike | None) -> int:
         return self._session.clock_us() * 1000 if now is None else instant_ns(now)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        session = self._session
+        place = (session.environment, session.scope, session.place, session.clock_us)
+        return _reopen, (*place, self._features, self._full_names, self._status)
+
     def __repr__(self) -> str:
         return f"<mlstore.OnlineReader of {', '.join(self._features)}>"
+
+
+def _reopen(
+    environment: Environment,
+    scope: Scope,
+    place: str,
+    clock_us: Callable[[], int],
+    features: tuple[str, ...],
+    full_names: bool,
+    status: bool,
+) -> OnlineReader:
+    """A pickled reader comes back, over a handle of its own."""
+    return OnlineReader(Session.begin(environment, scope, clock_us, place=place), features, full_names=full_names, status=status)
 
 
 def reference_texts(features: Features) -> tuple[str, ...]:

@@ -1,8 +1,11 @@
 """Online: features as they are now, one key or many, in the time of a dictionary look-up or two."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
+from mlstore.aio import AsyncStore, Synchronous
 from mlstore.engine.catalog import REMEMBERED
+from mlstore.engine.freshness import Duration, Freshness, measure_freshness
 from mlstore.engine.keyrange import KeyBound, OnlineRows, RangeAsk
 from mlstore.engine.reader import OnlineReader, TimeLike, reference_texts
 from mlstore.engine.selection import Features
@@ -16,6 +19,7 @@ class Online(Face):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
+        self._aio = AsyncStore(cast(Synchronous, self))
         self._readers: dict[tuple[tuple[str, ...], bool, bool], OnlineReader] = {}
 
     def online_features(
@@ -104,6 +108,29 @@ class Online(Face):
         reader = OnlineReader(self._session, reference_texts(features), full_names=full_names, status=status)
         reader.check()
         return reader
+
+    def freshness(self, *, threshold: Duration | Mapping[str, Duration] | None = None, now: TimeLike | None = None) -> Freshness:
+        """How old the newest row of each view is, and how old, how late and how quickly given what this handle has read.
+
+        Parameters
+        ----------
+        threshold : str, timedelta, or dict of view to either; optional
+            How old the newest row may be: "6h". Unless given: the view's tag `freshness`, or its ttl.
+        now : datetime or str, optional
+            The time against which ages are measured; the clock's unless given.
+
+        Returns
+        -------
+        Freshness
+            `views`, one `ViewFreshness` each, `stale`, the names of those that are too old, and latencies of online reads.
+        """
+        with self._session.reading() as context:
+            return measure_freshness(context, self._session.meter, threshold, self._now_ns(now))
+
+    @property
+    def aio(self) -> AsyncStore:
+        """The same for asyncio: `await store.aio.online_features(...)`, `training_set`, `read`, `write`."""
+        return self._aio
 
     def _now_ns(self, now: TimeLike | None) -> int:
         return self._session.clock_us() * 1000 if now is None else instant_ns(now)

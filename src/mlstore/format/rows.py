@@ -62,6 +62,7 @@ class RowHeads:
 
         As many positions as there are rows must be the rows themselves in their order, but for the negative ones.
         """
+        parts: tuple[NDArray[Any], ...]
         parts = (self.found, self.revision, self.event_time, self.created, self.seq, self.address, self.size)
         absent = codes < 0
         if len(codes) != len(self.rows):
@@ -71,7 +72,8 @@ class RowHeads:
             absent = absent | hidden
         if absent.any():
             parts = tuple(np.where(absent, part.dtype.type(0), part) for part in parts)
-        return RowHeads(*parts, self.rows)
+        found, revision, event_time, created, seq, address, size = parts
+        return RowHeads(found, revision, event_time, created, seq, address, size, self.rows)
 
 
 @dataclass(frozen=True, slots=True)
