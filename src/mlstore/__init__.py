@@ -6,8 +6,11 @@
 
 from mlstore.engine.catalog import CatalogEntry
 from mlstore.engine.explain import Explanation
+from mlstore.engine.freshness import Freshness, ViewFreshness
 from mlstore.engine.inspection import VerifyReport
 from mlstore.engine.joining import asof_join
+from mlstore.engine.keyrange import OnlineRows
+from mlstore.engine.reader import OnlineReader
 from mlstore.engine.reading import Rows
 from mlstore.engine.registration import Change, Plan
 from mlstore.errors import (
@@ -78,12 +81,15 @@ __all__ = [
     "FeatureService",
     "FeatureView",
     "FormatVersionError",
+    "Freshness",
     "InvalidDataError",
     "LeakageError",
     "LeakageWarning",
     "MlstoreError",
     "NameClashError",
     "NotAStoreError",
+    "OnlineReader",
+    "OnlineRows",
     "Plan",
     "ReadOnlyError",
     "Reference",
@@ -99,6 +105,7 @@ __all__ = [
     "UnknownVersionError",
     "UsageError",
     "VerifyReport",
+    "ViewFreshness",
     "__version__",
     "asof_join",
     "binary",

@@ -11,13 +11,14 @@ from mlstore.face.asking import Asking
 from mlstore.face.base import check_choice
 from mlstore.face.care import Care
 from mlstore.face.definitions import Definitions
+from mlstore.face.online import Online
 from mlstore.face.versioning import Versioning
 from mlstore.face.writing import Writing
 from mlstore.storage.environment import Environment
 from mlstore.version import __version__
 
 
-class Store(Definitions, Writing, Asking, Versioning, Care):
+class Store(Definitions, Writing, Online, Asking, Versioning, Care):
     """A store, open in this process; made by `mlstore.open`. Safe to share between threads; reopens itself after a fork.
 
     Examples

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mlstore.format.ranks as ranks_module
-from mlstore.format.keys import Keys, KeySpec, decode_keys, encode_key, factorize, prefix_range
+from mlstore.format.keys import Keys, KeySpec, decode_keys, encode_key, factorize, line_up, prefix_range
 from mlstore.format.ranks import rank_ints
 from mlstore.schema import dtypes
 from mlstore.schema.dtypes import DType
@@ -84,6 +84,18 @@ def test_factorizing_agrees_with_its_plain_twin(table: tuple[KeySpec, list[Row]]
     assert found.codes.tolist() == codes
     assert found.keys.kind == spec.kind
     assert found.keys.encoded() == [naive_encode(unique, unsigned=unsigned(spec)) for unique in uniques]
+
+
+@given(tables(), st.lists(st.integers(0, 25), max_size=3))
+def test_lining_keys_up_encodes_each_row_as_it_comes(table: tuple[KeySpec, list[Row]], cuts: list[int]) -> None:
+    spec, rows = table
+
+    found = line_up(spec, columns_of(spec, rows, cuts), len(rows))
+
+    assert len(found.keys) == len(rows)
+    assert found.keys.kind == spec.kind
+    encoded = [found.keys.encoded()[code] if code >= 0 else None for code in found.codes.tolist()]
+    assert encoded == [encode_key(spec, row) for row in rows]
 
 
 @given(tables(nulls=False))

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlstore.errors import CorruptionError
+from mlstore.format.answers import IS_NULL, IS_OUTSIDE_TTL, IS_PRESENT, AnswerPlan
 from mlstore.format.rows import RowPlan, RowReader, compile_plan, peek, peek_many
 from mlstore.schema import dtypes as dt
 from tests.support.naive_rows import Malformed, decode_row, encode_row, python_value, value_bytes
@@ -230,6 +231,45 @@ def test_damage_inside_values_is_refused_or_gives_valid_columns(world: World, da
                 column.validate(full="decimal" not in str(column.type))
 
 
+@given(worlds(), INT64, st.data())
+def test_an_answer_is_filled_with_the_values_of_the_row_unless_it_is_too_old(world: World, oldest: int, data: st.DataObject) -> None:
+    positions = st.lists(st.sampled_from(range(len(world.plan.fields))), unique=True) if world.plan.fields else st.just([])
+    wanted = tuple(data.draw(positions))
+    outputs = tuple(f"out_{number}" for number in wanted)
+    plan = AnswerPlan(RowReader({REVISION: world.plan}, world.plan), wanted, outputs)
+    for row, time in zip(world.rows(), world.times[0].tolist(), strict=True):
+        answer: dict[str, Any] = {"key": 1, **dict.fromkeys(outputs)}
+
+        code = plan.fill(row, oldest, answer)
+
+        values = world.plan.decode_one(row, wanted) if time >= oldest else [None] * len(wanted)
+        assert repr(answer) == repr({"key": 1, **dict(zip(outputs, values, strict=True))})
+        is_null = all(value is None for value in values)
+        assert code == (IS_OUTSIDE_TTL if time < oldest else IS_NULL if is_null else IS_PRESENT)
+
+
+@given(FLAT_WORLDS, st.data())
+def test_an_answer_is_not_filled_from_bytes_that_are_no_row(world: World, data: st.DataObject) -> None:
+    plan = AnswerPlan(
+        RowReader({REVISION: world.plan}, world.plan), tuple(range(len(world.plan.fields))), tuple(map(str, world.plan.fields))
+    )
+    for row in world.rows()[:3]:
+        damaged = bytearray(row[: data.draw(st.integers(0, len(row)))])
+        if damaged:
+            damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= data.draw(st.integers(0, 255))
+        try:
+            expected = repr(world.plan.decode_one(bytes(damaged)))
+        except CorruptionError:
+            with pytest.raises(CorruptionError):
+                plan.fill(bytes(damaged), -(2**63), {})
+            continue
+
+        answer: dict[str, Any] = {}
+        plan.fill(bytes(damaged), -(2**63), answer)
+
+        assert repr([answer.get(str(field)) for field in world.plan.fields]) == expected
+
+
 WIDENINGS = [
     (dt.int8, dt.int64),
     (dt.int16, dt.float64),
@@ -282,3 +322,6 @@ def test_rows_of_older_revisions_read_as_the_target_revision(pairs: list[Any], o
     for row, same in zip(rows, as_new, strict=True):
         if row is not None and same is not None:
             assert repr(reader.decode_one(row)) == repr(new_plan.decode_one(same))
+            answer: dict[str, Any] = dict.fromkeys(name for name, _ in new_fields)
+            AnswerPlan(reader, tuple(range(len(new_fields))), tuple(answer)).fill(row, -(2**63), answer)
+            assert repr(list(answer.values())) == repr(new_plan.decode_one(same))

@@ -43,6 +43,7 @@ cdef class RowLayout:
 
 
 cdef const Feature* feature_at(const Layout* layout, Py_ssize_t i) except NULL
+cdef object read_value(RowLayout compiled, const uint8_t* row, Py_ssize_t i)
 cdef object fault_of(const Layout* layout, const uint8_t* row, int64_t size, int64_t fault, str place)
 
 

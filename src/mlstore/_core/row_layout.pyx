@@ -3,11 +3,13 @@
 The struct `Layout` is what kernels loop over; the class owns its memory. Rows are hostile until `check_row` has passed them.
 """
 
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
 from libc.string cimport memcpy
 
-from mlstore._core.slots cimport Reading, reading_width
+from mlstore._core.slots cimport AS_BINARY, AS_CALL, AS_STRING, Reading, read_slot, reading_width
 
 from mlstore.errors import CorruptionError
 
@@ -57,6 +59,28 @@ cdef const Feature* feature_at(const Layout* layout, Py_ssize_t i) except NULL:
     if not 0 <= i < layout.count:
         raise IndexError(f"feature {i} of {layout.count}")
     return &layout.features[i]
+
+
+cdef object read_value(RowLayout compiled, const uint8_t* row, Py_ssize_t i):
+    """One feature of a row that `check_row` has passed, as a Python object."""
+    cdef Layout* layout = &compiled.plan
+    cdef const Feature* feature = &layout.features[i]
+    cdef int64_t begin, size
+    cdef const char* value
+    if not has_bit(row + HEAD_SIZE, i):
+        return None
+    if feature.kind != VARLEN:
+        if feature.reading == AS_CALL:
+            return compiled.converters[i](PyBytes_FromStringAndSize(<const char*> row + feature.slot, feature.width))
+        return read_slot(row + feature.slot, feature.width, feature.reading)
+    begin = begin_of(layout, row, i)
+    size = end_of(layout, row, i) - begin
+    value = <const char*> row + layout.fixed_end + begin
+    if feature.reading == AS_STRING:
+        return PyUnicode_DecodeUTF8(value, size, NULL)
+    if feature.reading == AS_BINARY:
+        return PyBytes_FromStringAndSize(value, size)
+    return compiled.converters[i](PyBytes_FromStringAndSize(value, size))
 
 
 cdef object fault_of(const Layout* layout, const uint8_t* row, int64_t size, int64_t fault, str place):

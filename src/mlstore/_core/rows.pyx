@@ -8,15 +8,13 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.ref cimport Py_INCREF
-from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport INT32_MAX, UINT32_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uintptr_t
 from libc.string cimport memcpy, memset
 
 from mlstore._core.row_layout cimport (
     BOOL, FIXED, HEAD_SIZE, SOUND, TOO_LARGE, VARLEN, Feature, Layout, RowLayout,
-    begin_of, check_row, end_of, fault_of, feature_at, has_bit, set_bit,
+    begin_of, check_row, end_of, fault_of, feature_at, has_bit, read_value, set_bit,
 )
-from mlstore._core.slots cimport AS_BINARY, AS_CALL, AS_STRING, read_slot
 
 from mlstore._core.row_layout import CURE
 from mlstore.errors import CorruptionError, InvalidDataError
@@ -359,27 +357,6 @@ def unpack_row(RowLayout compiled not None, bytes row not None, object wanted=No
         Py_INCREF(value)
         PyList_SET_ITEM(answer, i, value)
     return answer
-
-
-cdef inline object read_value(RowLayout compiled, const uint8_t* row, Py_ssize_t i):
-    cdef Layout* layout = &compiled.plan
-    cdef const Feature* feature = &layout.features[i]
-    cdef int64_t begin, size
-    cdef const char* value
-    if not has_bit(row + HEAD_SIZE, i):
-        return None
-    if feature.kind != VARLEN:
-        if feature.reading == AS_CALL:
-            return compiled.converters[i](PyBytes_FromStringAndSize(<const char*> row + feature.slot, feature.width))
-        return read_slot(row + feature.slot, feature.width, feature.reading)
-    begin = begin_of(layout, row, i)
-    size = end_of(layout, row, i) - begin
-    value = <const char*> row + layout.fixed_end + begin
-    if feature.reading == AS_STRING:
-        return PyUnicode_DecodeUTF8(value, size, NULL)
-    if feature.reading == AS_BINARY:
-        return PyBytes_FromStringAndSize(value, size)
-    return compiled.converters[i](PyBytes_FromStringAndSize(value, size))
 
 
 # ---- heads ----

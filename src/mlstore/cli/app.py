@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import mlstore as ml
-from mlstore.cli import asking, defining, demo, upkeep, versions, writing
+from mlstore.cli import asking, defining, demo, freshness, upkeep, versions, writing
 from mlstore.cli.doorway import Doorway
 
 app = typer.Typer(
@@ -43,6 +43,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Versions": {"snapshot": versions.snapshot, "log": versions.log},
     "The file": {
         "info": upkeep.info,
+        "freshness": freshness.freshness,
         "verify": upkeep.verify,
         "optimize": upkeep.optimize,
         "compact": upkeep.compact,

@@ -34,6 +34,9 @@ def online(
     ] = [],  # noqa: B006
     keys: Annotated[str | None, typer.Option("--keys", metavar="FILE", help="Many keys from a file, or - for a pipe.")] = None,
     now: Annotated[str | None, typer.Option("--now", metavar="TIME", help="Measure the age of values (ttl) from this time.")] = None,
+    last_n: Annotated[
+        int | None, typer.Option("--last-n", metavar="N", help="Lists of the values in the newest N rows of each key, oldest first.")
+    ] = None,
     full_names: FullNames = False,
     status: WithStatus = False,
     at: AtVersion = None,
@@ -50,6 +53,7 @@ def online(
             asked,
             _read_keys(key, keys, types, as_table=output is not None),
             now=_optional_time(now, "--now"),
+            last_n=last_n,
             full_names=full_names,
             status=status,
         )

@@ -16,7 +16,7 @@ from mlstore.cli.plain import plain_value
 
 TABLE_COLUMNS = ("name", "version", "kind", "rows", "segments", "size_bytes", "min_time", "max_time")
 # What people are shown otherwise, or not at all.
-FOR_PROGRAMS = ("tables", "environment", "read_only")
+FOR_PROGRAMS = ("tables", "environment", "read_only", "online")
 NUMBERS = ("version", "rows", "segments", "size")
 
 
@@ -40,6 +40,8 @@ def info(store: StorePath, at: AtVersion = None, as_json: AsJson = False) -> Non
         print_line()
         names = [name.replace("size_bytes", "size") for name in TABLE_COLUMNS]
         print_list(names, [[str(_show_fact(name, table.get(name))) for name in TABLE_COLUMNS] for table in tables], numeric=NUMBERS)
+    if facts["online"]["stale"]:
+        print_line((f"stale: {', '.join(facts['online']['stale'])} (see `mlstore freshness`)", "yellow"))
 
 
 def verify(store: StorePath, as_json: AsJson = False) -> None:

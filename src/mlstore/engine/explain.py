@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from mlstore.engine.block import Block
-from mlstore.engine.lookup import NOT_FOUND, NULL_VALUE, OUTSIDE_TTL, PRESENT
 from mlstore.engine.questions import KnownAt, known_instant, latest_ticks
 from mlstore.engine.selection import Features, Selected, select
 from mlstore.engine.session import ReadContext
 from mlstore.errors import SchemaMismatchError, UsageError
+from mlstore.format.answers import NOT_FOUND, NULL_VALUE, OUTSIDE_TTL, PRESENT
 from mlstore.format.keys import Keys, encode_key
 from mlstore.schema.layout import Layout
 from mlstore.schema.timestamps import NULL_TIME, ceil_to_unit, floor_to_unit, instant_ns

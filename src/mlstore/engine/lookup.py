@@ -17,11 +17,9 @@ from mlstore.engine.lazy import lazy
 from mlstore.engine.offline import MAX_TIME, Blocks
 from mlstore.engine.parallel import in_parallel
 from mlstore.engine.selection import Selected
+from mlstore.format.answers import STATUSES
 from mlstore.schema.layout import Layout
 from mlstore.schema.timestamps import NULL_TIME, shifted
-
-PRESENT, NULL_VALUE, NOT_FOUND, OUTSIDE_TTL = "PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_TTL"
-STATUSES = (PRESENT, NULL_VALUE, NOT_FOUND, OUTSIDE_TTL)
 
 
 class Answer:

@@ -26,12 +26,9 @@ def online_prefix(relation: Relation, line: int) -> bytes:
     return _OWNER.pack(relation.table, line)
 
 
-def get_rows(reader: Reader, relation: Relation, line: int, keys: Sequence[bytes | None]) -> list[bytes | None]:
-    """The packed online row of each encoded key, None where there is none (or the key is None)."""
-    prefix = online_prefix(relation, line)
-    asked = [prefix + key for key in keys if key is not None]
-    found = iter(reader.get_many(ONLINE, asked))
-    return [None if key is None else next(found) for key in keys]
+def get_rows(reader: Reader, relation: Relation, line: int, keys: Sequence[bytes]) -> list[bytes | None]:
+    """The packed online row of each encoded key, None where there is none."""
+    return reader.get_many(ONLINE, list(map(online_prefix(relation, line).__add__, keys)))
 
 
 def put_latest(writer: Writer, relation: Relation, line: int, keys: Sequence[bytes], rows: Sequence[bytes]) -> int:

@@ -9,25 +9,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlstore.engine.asof import newest_questions
-from mlstore.engine.lookup import (
-    NOT_FOUND,
-    NULL_VALUE,
-    OUTSIDE_TTL,
-    PRESENT,
-    Answer,
-    expiry,
-    status_array,
-    status_codes,
-    times_or_null,
-)
+from mlstore.engine.lookup import Answer, expiry, status_array, status_codes, times_or_null
+from mlstore.engine.meter import SAMPLED, Meter
 from mlstore.engine.online import get_rows
-from mlstore.engine.selection import Features, Selected, select, status_names
+from mlstore.engine.point import oldest_tick
+from mlstore.engine.selection import Selected, status_names
 from mlstore.engine.session import ReadContext
 from mlstore.errors import SchemaMismatchError, UsageError
-from mlstore.format.keys import Keys, encode_key, factorize
-from mlstore.format.rows import peek
+from mlstore.format.answers import NOT_FOUND
+from mlstore.format.keys import Factorized, Keys, encode_key, factorize, line_up
+from mlstore.format.rows import RowHeads, peek_many
 from mlstore.schema.conform import conform_keys
-from mlstore.schema.frames import to_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,129 +27,128 @@ class Ask:
     """How online features are asked for; see Store.online_features."""
 
     now_ns: int
-    full_names: bool
     status: bool
 
 
-def online_features(context: ReadContext, features: Features, keys: Any, ask: Ask) -> dict[str, Any] | pa.Table:
-    """A dict for one key, a table for many; see Store.online_features."""
-    if isinstance(keys, Mapping) and not any(_is_column(value) for value in keys.values()):
-        selection = select(context.catalog, features, taken=keys, full_names=ask.full_names, status=ask.status)
-        return _one(context, selection, keys, ask)
-    table = to_table(keys, what="keys")
-    selection = select(context.catalog, features, taken=table.column_names, full_names=ask.full_names, status=ask.status)
-    return _many(context, selection, table, ask)
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One view's answer, a row per row of keys."""
+
+    columns: list[pa.Array]
+    status: pa.Array | None
+    event_time: pa.Array | None
+    valid_to: pa.Array | None
+
+    def told(self) -> list[pa.Array]:
+        return [self.status, self.event_time, self.valid_to]
 
 
-def _is_column(value: object) -> bool:
-    return not isinstance(value, str | bytes) and (hasattr(value, "__len__") or hasattr(value, "__arrow_c_array__"))
-
-
-def _one(context: ReadContext, selection: Sequence[Selected], keys: Mapping[str, Any], ask: Ask) -> dict[str, Any]:
+def answer_one(context: ReadContext, selection: Sequence[Selected], keys: Mapping[str, Any], ask: Ask, meter: Meter) -> dict[str, Any]:
+    """The features of one key, as a dict."""
     answer = dict(keys)
     for selected in selection:
-        _check_asked(selected, list(keys))
-        code = encode_key(selected.relation.key_spec, [keys[column] for column in selected.key_columns])
-        values, *told = _one_view(context, selected, code, ask)
-        answer.update(zip(selected.outputs, values, strict=True))
+        found = _answer(context, selected, one_key(selected, keys), ask, meter)
+        answer.update(zip(selected.outputs, (column[0].as_py() for column in found.columns), strict=True))
         if ask.status:
-            answer.update(zip(status_names(selected), told, strict=True))
+            answer.update(zip(status_names(selected), (column[0].as_py() for column in found.told()), strict=True))
     return answer
 
 
-def _one_view(context: ReadContext, selected: Selected, code: bytes | None, ask: Ask) -> tuple[list[Any], str, Any, Any]:
-    relation, nothing = selected.relation, [None] * len(selected.numbers)
-    if code is None:
-        return nothing, NOT_FOUND, None, None
-    if not context.scope.is_live or relation.layout.last_valid:
-        found = _from_history(context, selected, Keys.from_encoded([code], relation.key_spec.kind), ask)
-        told = (column[0].as_py() for column in (found.status, found.event_time, found.valid_to))
-        return [column[0].as_py() for column in found.columns], *told
-    row = get_rows(context.reader, relation, context.scope.line, [code])[0]
-    if row is None:
-        return nothing, NOT_FOUND, None, None
-    time = peek(row)[1]
-    oldest = _oldest(selected, ask)
-    if oldest is not None and time < oldest:
-        return nothing, OUTSIDE_TTL, None, None
-    values = relation.rows.decode_one(row, selected.numbers)
-    shown = valid_to = None
-    if ask.status:
-        ticks, present = np.array([time]), np.array([True])
-        shown = times_or_null(ticks, present, relation.layout)[0].as_py()
-        valid_to = times_or_null(expiry(ticks, selected), present, relation.layout)[0].as_py()
-    return values, NULL_VALUE if all(value is None for value in values) else PRESENT, shown, valid_to
+def one_key(selected: Selected, keys: Mapping[str, Any]) -> Factorized:
+    """The key of a view, one row; strict about its type."""
+    require_keys(selected, list(keys))
+    spec = selected.relation.key_spec
+    code = encode_key(spec, [keys[column] for column in selected.key_columns])
+    return Factorized(Keys.from_encoded([] if code is None else [code], spec.kind), np.array([-1 if code is None else 0], np.int32))
 
 
-def _many(context: ReadContext, selection: Sequence[Selected], table: pa.Table, ask: Ask) -> pa.Table:
+def answer_many(context: ReadContext, selection: Sequence[Selected], table: pa.Table, ask: Ask, meter: Meter) -> pa.Table:
+    """The keys with the features of each, in their order."""
     names, columns = table.column_names, table.columns
+    asked = AskedKeys(table)
     for selected in selection:
-        layout = selected.relation.layout
-        _check_asked(selected, table.column_names)
-        asked = table.select(list(selected.key_columns)).rename_columns([key.name for key in layout.keys])
-        given = conform_keys(layout.keys, asked, what="keys")
-        factored = factorize(selected.relation.key_spec, given, table.num_rows)
-        found = _view(context, selected, factored.keys, ask)
-        spread = pa.array(factored.codes, mask=factored.codes < 0)
+        found = _answer(context, selected, asked.of(selected, is_sorted=_needs_history(context, selected)), ask, meter)
         names = [*names, *selected.outputs]
-        columns = [*columns, *(column.take(spread) for column in found.columns)]
+        columns = [*columns, *found.columns]
         if ask.status:
             names += status_names(selected)
-            columns += [found.status.take(spread).fill_null(NOT_FOUND), found.event_time.take(spread), found.valid_to.take(spread)]
+            columns += found.told()
     return pa.Table.from_arrays(columns, names=names)
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """One view's answer for distinct keys."""
+class AskedKeys:
+    """The keys of a table, encoded for each view; what views share is worked out once."""
 
-    columns: list[pa.Array]
-    status: pa.Array
-    event_time: pa.Array
-    valid_to: pa.Array
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self._known: dict[tuple[object, ...], Factorized] = {}
+
+    def of(self, selected: Selected, *, is_sorted: bool) -> Factorized:
+        """The keys of a view: sorted and unique, or as they come."""
+        fields, columns = selected.relation.layout.keys, selected.key_columns
+        require_keys(selected, self._table.column_names)
+        if (fields, columns, is_sorted) not in self._known:
+            asked = self._table.select(list(columns)).rename_columns([field.name for field in fields])
+            encode = factorize if is_sorted else line_up
+            found = encode(selected.relation.key_spec, conform_keys(fields, asked, what="keys"), self._table.num_rows)
+            self._known[fields, columns, is_sorted] = found
+        return self._known[fields, columns, is_sorted]
 
 
-def _view(context: ReadContext, selected: Selected, keys: Keys, ask: Ask) -> _Found:
+def _needs_history(context: ReadContext, selected: Selected) -> bool:
+    """Whether the answer is not the online row, but what it was at a past version, or where each feature reaches back on its own."""
+    return not context.scope.is_live or selected.relation.layout.last_valid
+
+
+def _answer(context: ReadContext, selected: Selected, asked: Factorized, ask: Ask, meter: Meter) -> Found:
+    """What a view answers, a row per code."""
     relation = selected.relation
-    if not context.scope.is_live or relation.layout.last_valid:
-        return _from_history(context, selected, keys, ask)
-    decoded = relation.rows.decode(get_rows(context.reader, relation, context.scope.line, keys.encoded()), selected.numbers)
-    oldest = _oldest(selected, ask)
-    outside = np.zeros(len(keys), np.bool_) if oldest is None else decoded.found & (decoded.event_time < oldest)
-    columns = [_without(column, outside) for column in decoded.columns]
-    present = decoded.found & ~outside
-    times = times_or_null(decoded.event_time, present, relation.layout)
-    valid_to = times_or_null(expiry(decoded.event_time, selected), present, relation.layout)
-    status = status_array(status_codes(present, outside, columns))
-    return _Found(columns, status, times, valid_to)
+    if _needs_history(context, selected):
+        return _spread(_from_history(context, selected, asked.keys, ask), asked.codes)
+    heads = peek_many(get_rows(context.reader, relation, context.scope.line, asked.keys.encoded()))
+    outside = None if selected.ttl_ns is None else heads.found & (heads.event_time < oldest_tick(selected, ask.now_ns))
+    _count(meter, selected, heads, outside, ask)
+    shown = heads.shown(asked.codes, hidden=outside)
+    columns = relation.rows.decode_heads(shown, selected.numbers).columns
+    if not ask.status:
+        return Found(columns, None, None, None)
+    times = times_or_null(shown.event_time, shown.found, relation.layout)
+    valid_to = times_or_null(expiry(shown.event_time, selected), shown.found, relation.layout)
+    is_outside = np.zeros(len(shown.found), np.bool_) if outside is None else heads.shown(asked.codes, hidden=~outside).found
+    return Found(columns, status_array(status_codes(shown.found, is_outside, columns)), times, valid_to)
 
 
-def _from_history(context: ReadContext, selected: Selected, keys: Keys, ask: Ask) -> _Found:
-    """What the online row was at a past version, or is where each feature reaches back on its own."""
-    questions, oldest = newest_questions(keys), _oldest(selected, ask)
-    if oldest is not None:
-        bound = np.full(len(keys), oldest, np.int64)
-        questions = replace(questions, oldest=bound)
+def _spread(found: Found, codes: NDArray[np.int32]) -> Found:
+    rows = pa.array(codes, mask=codes < 0)
+    columns = [column.take(rows) for column in found.columns]
+    if found.status is None or found.event_time is None or found.valid_to is None:
+        return Found(columns, None, None, None)
+    return Found(columns, found.status.take(rows).fill_null(NOT_FOUND), found.event_time.take(rows), found.valid_to.take(rows))
+
+
+def _count(meter: Meter, selected: Selected, heads: RowHeads, outside: NDArray[np.bool_] | None, ask: Ask) -> None:
+    view = meter.view(selected.relation.table)
+    view.not_found.add(len(heads.found) - int(np.count_nonzero(heads.found)))
+    shown = heads.found
+    if outside is not None:
+        view.outside_ttl.add(int(np.count_nonzero(outside)))
+        shown = shown & ~outside
+    for time in heads.event_time[::SAMPLED][shown[::SAMPLED]].tolist():
+        view.ages.record(ask.now_ns - time * selected.relation.layout.ticks_ns)
+
+
+def _from_history(context: ReadContext, selected: Selected, keys: Keys, ask: Ask) -> Found:
+    questions = newest_questions(keys)
+    if selected.ttl_ns is not None:
+        questions = replace(questions, oldest=np.full(len(keys), oldest_tick(selected, ask.now_ns), np.int64))
     answer = Answer(context.history(selected.relation), selected, questions, len(keys))
-    return _Found(answer.columns, answer.status, answer.event_time, answer.valid_to)
+    if not ask.status:
+        return Found(answer.columns, None, None, None)
+    return Found(answer.columns, answer.status, answer.event_time, answer.valid_to)
 
 
-def _oldest(selected: Selected, ask: Ask) -> int | None:
-    """The oldest event time that is still within the ttl."""
-    if selected.ttl_ns is None:
-        return None
-    bound = ask.now_ns - selected.ttl_ns
-    return bound if selected.relation.layout.time_unit == "ns" else -(-bound // 1000)
-
-
-def _without(column: pa.Array, outside: NDArray[np.bool_]) -> pa.Array:
-    if not outside.any():
-        return column
-    return column.take(pa.array(np.arange(len(column)), mask=outside))
-
-
-def _check_asked(selected: Selected, given: Sequence[str]) -> None:
-    """The keys that the view needs are among those given, and it is asked for what is newest."""
+def require_keys(selected: Selected, given: Sequence[str]) -> None:
+    """Refuse keys that lack a column of the view, and what is not asked for as it is newest."""
     for column in selected.key_columns:
         if column not in given:
             raise SchemaMismatchError(

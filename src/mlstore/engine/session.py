@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from mlstore.engine.catalog import Catalog, Relation, catalog_tick, load_catalog
+from mlstore.engine.meter import Meter
 from mlstore.engine.offline import History, Shelves
 from mlstore.engine.versions import LIVE, Scope, commit_time, record_commit
 from mlstore.errors import ReadOnlyError
@@ -51,6 +52,7 @@ class Session:
     shelves: Shelves = field(default_factory=Shelves)
     place: str = ""  # how the version of this handle was named
     _catalog: tuple[tuple[int, int], Catalog] | None = None
+    meter: Meter = field(default_factory=Meter)
 
     @classmethod
     def begin(cls, environment: Environment, scope: Scope, clock_us: Callable[[], int], *, place: str = "") -> Self:

@@ -1,4 +1,4 @@
-"""Asking: features as they are now, as they were, and the rows themselves."""
+"""Asking: features as they were, and the rows themselves."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
@@ -7,51 +7,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mlstore.engine import explain, reading, reproducing, serving, training
+from mlstore.engine import explain, reading, reproducing, training
 from mlstore.engine.questions import KnownAt
 from mlstore.engine.selection import Features
 from mlstore.face.base import Face, check_choice
 from mlstore.schema.durations import parse_duration
-from mlstore.schema.timestamps import instant_ns
 
 TimeLike = str | date
 
 
 class Asking(Face):
     """What reads rows."""
-
-    def online_features(
-        self,
-        features: Features,
-        keys: Any,
-        *,
-        now: TimeLike | None = None,
-        full_names: bool = False,
-        status: bool = False,
-    ) -> Any:
-        """The newest features of one key or of many, all views at one consistent point.
-
-        Parameters
-        ----------
-        features : list of "view", "view:feature", "view@2:feature", FeatureView, ml.ref(...); or a FeatureService or its name
-        keys : dict of values, or dict of columns or table
-            The key columns of all entities concerned. Values ask for one key, columns for many.
-        now : datetime or str, optional
-            The time against which `ttl` is measured; the clock's unless given.
-        full_names : bool
-            Name outputs `view__feature` always, not only where a bare name would be ambiguous.
-        status : bool
-            Add per view: `view__status` (PRESENT, NULL_VALUE, NOT_FOUND, OUTSIDE_TTL), `view__event_timestamp` (of the row that won)
-            and `view__valid_to` (until when it stays the answer: the next row's event time or the end of the ttl; null: no end).
-
-        Returns
-        -------
-        dict or pyarrow.Table
-            The keys, then the features; a table has one row per row of keys, in their order, unknown keys as nulls.
-        """
-        now_ns = self._session.clock_us() * 1000 if now is None else instant_ns(now)
-        with self._session.reading() as context:
-            return serving.online_features(context, features, keys, serving.Ask(now_ns, full_names, status))
 
     def training_set(
         self,

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from mlstore.engine import compacting, inspection, optimizing
+from mlstore.engine import compacting, freshness, inspection, optimizing
 from mlstore.errors import CorruptionError
 from mlstore.face.base import Face, check_choice, user
 
@@ -12,9 +12,10 @@ class Care(Face):
     """What keeps the file well."""
 
     def info(self) -> dict[str, Any]:
-        """Sizes, counts and time ranges of the file and of each view and table."""
+        """Sizes, counts and time ranges of the file and of each view and table; under "online" what `freshness` tells."""
         with self._session.reading() as context:
-            return inspection.describe(context)
+            measured = freshness.measure_freshness(context, self._session.meter, None, self._session.clock_us() * 1000)
+            return inspection.describe(context) | {"online": freshness.describe_freshness(measured)}
 
     def verify(self) -> inspection.VerifyReport:
         """Prove the file whole: pages, commits, every checksum, counts, and that online values equal the history.

@@ -77,8 +77,8 @@ class Keys:
     def encoded(self) -> list[bytes]:
         """All keys as the bytes that stand in the file."""
         if self.kind == "int":
-            joined = encode_ints(self.ints).tobytes()
-            return [joined[at : at + 8] for at in range(0, len(joined), 8)]
+            eights: list[bytes] = encode_ints(self.ints).view("V8").tolist()
+            return eights
         joined, cuts = self.data.tobytes(), self.offsets.tolist()
         return [joined[start:stop] for start, stop in pairwise(cuts)]
 

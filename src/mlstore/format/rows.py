@@ -57,6 +57,24 @@ class RowHeads:
     size: NDArray[np.int64] = field(repr=False)
     rows: tuple[bytes | None, ...] = field(repr=False)
 
+    def shown(self, codes: NDArray[np.int32], *, hidden: NDArray[np.bool_] | None = None) -> "RowHeads":
+        """The heads at these positions; none at a negative one (which says that a row has no key), nor where `hidden`.
+
+        As many positions as there are rows must be the rows themselves in their order, but for the negative ones.
+        """
+        parts: tuple[NDArray[Any], ...]
+        parts = (self.found, self.revision, self.event_time, self.created, self.seq, self.address, self.size)
+        absent = codes < 0
+        if len(codes) != len(self.rows):
+            parts = tuple(part[codes] if len(part) else np.zeros(len(codes), part.dtype) for part in parts)
+            hidden = hidden[codes] if hidden is not None and len(hidden) else None
+        if hidden is not None:
+            absent = absent | hidden
+        if absent.any():
+            parts = tuple(np.where(absent, part.dtype.type(0), part) for part in parts)
+        found, revision, event_time, created, seq, address, size = parts
+        return RowHeads(found, revision, event_time, created, seq, address, size, self.rows)
+
 
 @dataclass(frozen=True, slots=True)
 class DecodedRows:
@@ -276,13 +294,18 @@ class RowReader:
 
     def decode(self, rows: Sequence[bytes | None], wanted: Sequence[int] | None = None) -> DecodedRows:
         """Many rows as Arrow columns of the target plan: every feature, or those at the wanted positions."""
-        heads, positions = peek_many(rows), self.target.positions(wanted)
-        present = [int(revision) for revision in np.unique(heads.revision[heads.found])] or [self.target.revision]
+        return self.decode_heads(peek_many(rows), wanted)
+
+    def decode_heads(self, heads: RowHeads, wanted: Sequence[int] | None = None) -> DecodedRows:
+        """As `decode`, of rows whose heads are known."""
+        positions = self.target.positions(wanted)
+        others = np.flatnonzero(heads.found & (heads.revision != self.target.revision)).size
+        present = [int(revision) for revision in np.unique(heads.revision[heads.found])] if others else [self.target.revision]
         # Every part has a slot for every row, null for rows of other revisions, so that errors name the right row.
         parts = [self._columns(self._plan(revision), self._only(revision, heads, present), heads.size, positions) for revision in present]
         if len(parts) == 1:
             return DecodedRows(heads.found, heads.event_time, heads.created, heads.seq, parts[0])
-        pick = pa.array(np.searchsorted(present, heads.revision) * len(rows) + np.arange(len(rows)))
+        pick = pa.array(np.searchsorted(present, heads.revision) * len(heads.found) + np.arange(len(heads.found)))
         columns = [pa.concat_arrays(arrays).take(pick) for arrays in zip(*parts, strict=True)]
         return DecodedRows(heads.found, heads.event_time, heads.created, heads.seq, columns)
 
@@ -308,7 +331,11 @@ class RowReader:
     def _columns(self, plan: RowPlan, address: NDArray[np.uintp], size: NDArray[np.int64], wanted: list[int]) -> list[pa.Array]:
         stored = iter(plan.read_columns(address, size, [number for number in wanted if number < len(plan.fields)]))
         types = [(number, self.target.features[number].arrow) for number in wanted]
-        return [next(stored).cast(arrow) if number < len(plan.fields) else pa.nulls(len(address), arrow) for number, arrow in types]
+        return [_widened(next(stored), arrow) if number < len(plan.fields) else pa.nulls(len(address), arrow) for number, arrow in types]
+
+
+def _widened(column: pa.Array, arrow: pa.DataType) -> pa.Array:
+    return column if column.type == arrow else column.cast(arrow)
 
 
 def _leads_to(plan: RowPlan, target: RowPlan) -> bool:

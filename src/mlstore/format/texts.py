@@ -18,7 +18,7 @@ _WORD = 8  # bytes compared at a time
 
 def number_column(column: pa.Array) -> tuple[Keys, Codes]:
     """The distinct texts of a column of strings or binaries as they are met, and the number of each row's, -1 for a null."""
-    offsets, data = _buffers(column)
+    offsets, data = text_buffers(column)
     numbers, firsts = np.empty(len(column), np.int32), np.empty(len(column), np.int64)
     count = number_texts(offsets, data, _validity(column), _seed(), numbers, firsts)
     return take_texts(Keys(offsets=offsets, data=data), firsts[:count]), numbers
@@ -26,7 +26,7 @@ def number_column(column: pa.Array) -> tuple[Keys, Codes]:
 
 def find_column(known: Keys, column: pa.Array) -> Codes:
     """The place of each row's text among distinct ones; -1 for a null, and where it is none of them."""
-    offsets, data = _buffers(column)
+    offsets, data = text_buffers(column)
     numbers = np.empty(len(column), np.int32)
     find_texts(known.offsets, known.data, offsets, data, _validity(column), _seed(), numbers)
     return numbers
@@ -68,7 +68,7 @@ def order_texts(texts: Keys) -> Ints:
     return rows.astype(np.int64)
 
 
-def _buffers(column: pa.Array) -> tuple[Ints, Bytes]:
+def text_buffers(column: pa.Array) -> tuple[Ints, Bytes]:
     """(offsets, data) of an array of strings or binaries."""
     texts = column.cast(pa.large_binary())
     _, offsets, data = texts.buffers()

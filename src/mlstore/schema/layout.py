@@ -39,6 +39,11 @@ class Layout:
     is_online: bool
 
     @property
+    def ticks_ns(self) -> int:
+        """Nanoseconds of one tick of this table's clock."""
+        return 1 if self.time_unit == "ns" else 1000
+
+    @property
     def column_names(self) -> tuple[str, ...]:
         """Every column that data must have, in the order in which data is shown."""
         times = tuple(name for name in (self.timestamp, self.created_timestamp) if name is not None)

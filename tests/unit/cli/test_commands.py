@@ -305,3 +305,21 @@ def test_a_backup_is_a_store_of_its_own(answer: Answer, flights: Path, tmp_path:
     answer("backup", flights, copy)
 
     assert answer("read", copy, "weather") == answer("read", flights, "weather")
+
+
+def test_online_gives_the_newest_rows_as_lists(answer: Answer, flights: Path) -> None:
+    found = answer("online", flights, "weather", "--key", "origin=JFK", "--last-n", 2)
+
+    assert found == {"origin": "JFK", "temp": [2.5, None], "wind": [None, 30]}
+
+
+def test_freshness_tells_which_views_are_too_old_and_fails_if_one_is(run: Run, answer: Answer, flights: Path) -> None:
+    words = ["freshness", flights, "--now", "2013-01-01T02:30Z", "--threshold"]
+
+    fresh, stale = answer(*words, "3h"), run(*words, "1h")
+
+    assert fresh["stale"] == []
+    assert {view["name"]: view["age_seconds"] for view in fresh["views"]} == {"weather": 1800.0, "delays": 6300.0}
+    assert stale.exit_code == 1
+    assert "delays" in stale.stdout
+    assert stale.stdout.count("STALE") == 1

@@ -1,0 +1,40 @@
+"""Glances: a few values as one commit has them, for the price of LMDB's own begin, get and abort.
+
+A `Reader` can be kept, asked again, and found by a fork or a new mapping; a glance is over before anybody could look for it.
+Invariant: it never looks at a provisional map, which may be replaced while transactions that nobody registered are at work.
+"""
+
+from collections.abc import Sequence
+
+import lmdb
+
+from mlstore.storage.environment import Environment
+from mlstore.storage.failures import translate
+from mlstore.storage.keyspace import Keyspace
+
+Guard = tuple[Keyspace, bytes]
+
+
+def glance(
+    environment: Environment, space: Keyspace, keys: Sequence[bytes], guard: Guard, known_txn: int
+) -> tuple[list[bytes | None], int, bytes | None]:
+    """The values of the keys at one consistent point, the number of its commit, and the guard's value then.
+
+    The guard is left unread (None) if the commit is `known_txn`, with which the caller knows it already.
+    """
+    mapped = environment.use()
+    handle = mapped.handles.get(space.name)
+    guard_handle = mapped.handles.get(guard[0].name)
+    if mapped.is_provisional or handle is None or guard_handle is None:
+        with environment.reader(views=False) as reader:
+            return [reader.get(space, key) for key in keys], reader.txn_id, reader.get(*guard)
+    try:
+        transaction = mapped.begin_read()
+        get = transaction.get
+        values: list[bytes | None] = [get(key, None, handle) for key in keys]
+        txn_id = transaction.id()
+        told = None if txn_id == known_txn else get(guard[1], None, guard_handle)
+        transaction.abort()
+    except lmdb.Error as error:
+        raise translate(error, environment.path, f"read a key of {space.name}") from error
+    return values, txn_id, told
