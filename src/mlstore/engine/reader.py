@@ -25,7 +25,7 @@ from mlstore.schema.service import FeatureService
 from mlstore.schema.timestamps import instant_ns
 from mlstore.schema.view import FeatureView
 from mlstore.storage.environment import Environment
-from mlstore.storage.glance import glance
+from mlstore.storage.glance import Moment, glance
 
 TimeLike = str | date
 
@@ -35,11 +35,11 @@ _TICK = (COUNTERS, b"catalog")
 class _Known:
     """What is known while the catalogue stays as it is: `tick` as the file has it, and a commit that had it."""
 
-    __slots__ = ("catalog", "plans", "tick", "txn_id")
+    __slots__ = ("catalog", "moment", "plans", "tick")
 
-    def __init__(self, tick: bytes | None, txn_id: int, catalog: Catalog | None) -> None:
+    def __init__(self, tick: bytes | None, moment: Moment, catalog: Catalog | None) -> None:
         self.tick = tick
-        self.txn_id = txn_id
+        self.moment = moment
         self.catalog = catalog
         self.plans: dict[tuple[str, ...], PointPlan | None] = {}
 
@@ -64,7 +64,7 @@ class OnlineReader:
         self._full_names = full_names
         self._status = status
         self._meter = session.meter
-        self._known = _Known(None, -1, None)
+        self._known = _Known(None, (-1, -1), None)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -81,9 +81,9 @@ class OnlineReader:
             records = None if plan is None else plan.records(keys)
             if plan is not None and records is not None:
                 now_ns = self._now_ns(now) if plan.needs_now or is_sample or now is not None else 0
-                rows, txn_id, tick = glance(self._session.environment, ONLINE, records, _TICK, known.txn_id)
-                if txn_id == known.txn_id or tick == known.tick:
-                    known.txn_id = txn_id
+                rows, moment, tick = glance(self._session.environment, ONLINE, records, _TICK, known.moment)
+                if moment == known.moment or tick == known.tick:
+                    known.moment = moment
                     answer = plan.answer(keys, rows, now_ns, is_sample=is_sample)
                     if is_sample:
                         self._meter.single_latency.record(perf_counter_ns() - started)
@@ -122,7 +122,7 @@ class OnlineReader:
         """Remember how keys of these names are answered."""
         known = self._known
         if known.catalog is not context.catalog:
-            known = _Known(context.reader.get(*_TICK), context.reader.txn_id, context.catalog)
+            known = _Known(context.reader.get(*_TICK), (context.reader.mapping, context.reader.txn_id), context.catalog)
         if len(known.plans) >= REMEMBERED:
             known.plans.clear()
         if names not in known.plans:

@@ -13,28 +13,29 @@ from mlstore.storage.failures import translate
 from mlstore.storage.keyspace import Keyspace
 
 Guard = tuple[Keyspace, bytes]
+Moment = tuple[int, int]  # the mapping and the number of the commit, which begins anew in a compacted file
 
 
 def glance(
-    environment: Environment, space: Keyspace, keys: Sequence[bytes], guard: Guard, known_txn: int
-) -> tuple[list[bytes | None], int, bytes | None]:
-    """The values of the keys at one consistent point, the number of its commit, and the guard's value then.
+    environment: Environment, space: Keyspace, keys: Sequence[bytes], guard: Guard, known: Moment
+) -> tuple[list[bytes | None], Moment, bytes | None]:
+    """The values of the keys at one consistent point, which that is, and the guard's value then.
 
-    The guard is left unread (None) if the commit is `known_txn`, with which the caller knows it already.
+    The guard is left unread (None) at the `known` moment, at which the caller knows it already.
     """
     mapped = environment.use()
     handle = mapped.handles.get(space.name)
     guard_handle = mapped.handles.get(guard[0].name)
     if mapped.is_provisional or handle is None or guard_handle is None:
         with environment.reader(views=False) as reader:
-            return [reader.get(space, key) for key in keys], reader.txn_id, reader.get(*guard)
+            return [reader.get(space, key) for key in keys], (reader.mapping, reader.txn_id), reader.get(*guard)
     try:
         transaction = mapped.begin_read()
         get = transaction.get
         values: list[bytes | None] = [get(key, None, handle) for key in keys]
-        txn_id = transaction.id()
-        told = None if txn_id == known_txn else get(guard[1], None, guard_handle)
+        moment = mapped.mapping, transaction.id()
+        told = None if moment == known else get(guard[1], None, guard_handle)
         transaction.abort()
     except lmdb.Error as error:
         raise translate(error, environment.path, f"read a key of {space.name}") from error
-    return values, txn_id, told
+    return values, moment, told
