@@ -15,12 +15,15 @@ from pathlib import Path
 import pytest
 
 import mlstore as ml
+from mlstore.engine import limits
 from tests.support import bank
 from tests.support.processes import Child, Parent
 
 ROUNDS_SEEN = 5
 READERS, WRITERS = 100, 4
 SPARE = 1.3
+# Pages of a sealed tail stay in the file for the next one, so a store smaller than a tail is mostly room for it.
+ROOM_OF_A_TAIL = 2 * limits.TAIL_BYTES
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
@@ -94,6 +97,10 @@ def test_everything_acknowledged_by_a_killed_stream_is_there_and_nothing_half(pa
     assert found in ([0, *told], [0, *told, told[-1] + 1])
 
 
+def tick(number: int) -> dict[str, object]:
+    return {"tick_id": number % 1000, "event_timestamp": bank.START + timedelta(milliseconds=number), "number": number}
+
+
 def soak(path: Path, *, readers: int, writers: int, seconds: float) -> tuple[ml.Store, list[int]]:
     """Threads that read single keys, and threads that append to one stream; the numbers acknowledged."""
     end = time.monotonic() + seconds
@@ -106,9 +113,7 @@ def soak(path: Path, *, readers: int, writers: int, seconds: float) -> tuple[ml.
         done = []
         while time.monotonic() < end:
             some = [next(numbers) for _ in range(20)]
-            receipts = [
-                stream.append({"tick_id": n % 1000, "event_timestamp": bank.START + timedelta(milliseconds=n), "number": n}) for n in some
-            ]  # type: ignore[attr-defined]
+            receipts = [stream.append(tick(n)) for n in some]  # type: ignore[attr-defined]
             receipts[-1].result(60)
             done += some
         return done
@@ -145,11 +150,11 @@ def test_many_readers_and_some_writers_meet_no_error_and_lose_nothing(path: Path
 
 
 @pytest.mark.soak
-def test_many_readers_and_some_writers_do_not_make_the_file_grow(path: Path, tmp_path: Path):
+def test_many_readers_and_some_writers_do_not_make_the_file_grow_beyond_room_for_one_tail(path: Path, tmp_path: Path):
     store, acknowledged = soak(path, readers=READERS, writers=WRITERS, seconds=60)
     check_soak(path, store, acknowledged, tmp_path / "copy.mls")
 
-    assert path.stat().st_size <= SPARE * (tmp_path / "copy.mls").stat().st_size
+    assert path.stat().st_size <= SPARE * (tmp_path / "copy.mls").stat().st_size + ROOM_OF_A_TAIL
 
 
 def test_what_is_appended_is_written_at_the_end_of_the_interpreter(path: Path):
