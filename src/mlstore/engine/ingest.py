@@ -44,15 +44,27 @@ def write(session: Session, name: str, data: Any, *, mode: Mode, author: str, me
     tables, total = _tables(data, relation)
     ahead = list(islice(tables, 2))
     if len(ahead) < 2 and sum(table.num_rows for table in ahead) < limits.DIRECT_ROWS:
-        with session.writing() as context:
-            relation = context.catalog.relation(name)
-            rows = conform(relation.layout, ahead[0]) if ahead else None
-            change = write_rows(context, relation, rows, mode) if rows and rows.rows else _nothing(relation, mode)
-            owed = upkeep.run(context, relation, change.rows)
-            commit = context.commit(change, author=author, message=message)
+
+        def fitted(current: Relation) -> Conformed | None:
+            return conform(current.layout, ahead[0]) if ahead else None
+
+        commit, relation, owed = write_few(session, name, fitted, mode=mode, author=author, message=message)
         upkeep.pay(session, relation, owed)
         return commit
     return _load(session, relation, _unread(ahead, tables), total, mode, author, message, progress)
+
+
+def write_few(
+    session: Session, name: str, fitted: Callable[[Relation], Conformed | None], *, mode: Mode = "append", author: str, message: str
+) -> tuple[Commit, Relation, int]:
+    """One commit of rows that go to the tail; what it owes to merging is the caller's to pay, after telling of the commit."""
+    with session.writing() as context:
+        relation = context.catalog.relation(name)
+        rows = fitted(relation)
+        change = write_rows(context, relation, rows, mode) if rows and rows.rows else _nothing(relation, mode)
+        owed = upkeep.run(context, relation, change.rows)
+        commit = context.commit(change, author=author, message=message)
+    return commit, relation, owed
 
 
 def write_rows(context: WriteContext, relation: Relation, rows: Conformed, mode: Mode) -> TableChange:

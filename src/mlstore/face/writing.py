@@ -6,7 +6,9 @@ from typing import Any
 import pyarrow.compute as pc
 
 from mlstore.engine import deleting, ingest
+from mlstore.engine.appending import Pace
 from mlstore.engine.ingest import Mode, Progress
+from mlstore.engine.streaming import Stream
 from mlstore.face.base import Face, check_choice, user
 from mlstore.format.manifest import Commit
 
@@ -55,6 +57,54 @@ class Writing(Face):
         """
         check_choice("mode", mode, ("append", "upsert"))
         return ingest.write(self._session, name, data, mode=mode, author=author or user(), message=message, progress=progress)
+
+    def stream(
+        self,
+        name: str,
+        *,
+        max_rows: int = 8192,
+        max_seconds: float = 0.05,
+        max_pending: int | None = None,
+        message: str = "",
+        author: str = "",
+    ) -> Stream:
+        """Open a stream, to append rows one by one at a high rate: many share a commit, and a receipt tells when each is durable.
+
+        Parameters
+        ----------
+        name : str
+            A view or table.
+        max_rows : int
+            Write when so many rows have come together.
+        max_seconds : float
+            Write so long after the first of them at the latest; at once if somebody waits for a receipt.
+        max_pending : int, optional
+            So many rows at most wait to be written; beyond, `append` waits. Four times `max_rows` unless given.
+        message, author : str, optional
+            Kept in every commit.
+
+        Returns
+        -------
+        Stream
+            To be used in a `with` block, whose end writes what is left. Threads may share it.
+
+        Raises
+        ------
+        UnknownNameError, ReadOnlyError
+
+        Examples
+        --------
+        >>> import mlstore as ml
+        >>> store = ml.open(":memory:")
+        >>> user = ml.Entity("user", keys={"user_id": ml.int64})
+        >>> _ = store.apply(user, ml.FeatureView("spend", entity=user, schema={"amount": ml.float64}))
+        >>> with store.stream("spend") as stream:
+        ...     receipt = stream.append({"user_id": 7, "event_timestamp": "2024-05-01", "amount": 1.5})
+        >>> receipt.result().changes[0].rows
+        1
+        """
+        pace = Pace(max_rows, max_seconds, 4 * max_rows if max_pending is None else max_pending)
+        return Stream(self._session, name, pace, author=author or user(), message=message)
 
     def delete(
         self,

@@ -45,6 +45,15 @@ def to_table(data: object, *, what: str, layout: Layout | None = None) -> pa.Tab
     return _reader(data, what).read_all()
 
 
+def table_of_values(names: Sequence[str], rows: Sequence[Sequence[Any]], *, what: str, layout: Layout) -> pa.Table:
+    """Rows given as their values, in the order of `names`."""
+    declared = _declared(layout)
+    columns = zip(*rows, strict=True)
+    return pa.table(
+        [array_of(column, Place(f"{what}.{name}"), declared.get(name)) for name, column in zip(names, columns, strict=True)], [*names]
+    )
+
+
 def to_batches(data: object, *, what: str, layout: Layout | None = None) -> Iterator[pa.RecordBatch]:
     """The rows of `data` batch by batch; a stream is never held whole."""
     if is_stream(data):

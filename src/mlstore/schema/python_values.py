@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,11 @@ SAFE_INT = 2**63
 
 def array_of(values: Sequence[Any], place: Place, dtype: DType | None = None) -> pa.Array:
     """The values as an Arrow array of the type they have; `dtype` is the declared one, where it is known."""
-    values = [value.as_py() if isinstance(value, pa.Scalar) and not pa.types.is_timestamp(value.type) else value for value in values]
-    kind_of_type = {found: _kind_of(found) for found in set(map(type, values))}
+    types = set(map(type, values))
+    if any(issubclass(found, pa.Scalar) for found in types):
+        values = [value.as_py() if isinstance(value, pa.Scalar) and not pa.types.is_timestamp(value.type) else value for value in values]
+        types = set(map(type, values))
+    kind_of_type = {found: _kind_of(found) for found in types}
     kinds = set(kind_of_type.values()) - {_NULL}
     if len(kinds) < len(set(kind_of_type.values())):
         values = [None if kind_of_type[type(value)] == _NULL else value for value in values]
@@ -56,7 +60,7 @@ def array_of(values: Sequence[Any], place: Place, dtype: DType | None = None) ->
         return _times(values, set(kind_of_type) - {type(None)}, place)
     if kinds == {"dict"} and dtype is not None and pa.types.is_map(dtype.arrow):
         return _converted([value if value is None else list(value.items()) for value in values], place, dtype.arrow)
-    if kinds == {"int"} and max(value for value in values if value is not None) >= SAFE_INT:
+    if kinds == {"int"} and max(values if _NULL not in kind_of_type.values() else filter(_is_given, values)) >= SAFE_INT:
         return _converted(values, place, pa.uint64())
     return _converted(values, place, None)
 
@@ -96,7 +100,8 @@ def _converts(value: object, arrow: pa.DataType | None) -> bool:
 
 
 def _times(values: Sequence[Any], types: set[type], place: Place) -> pa.Array:
-    check_zones_agree([None if _is_no_time(value) else has_zone(value) for value in values], place)
+    if not (types == {datetime} and _share_one_zone(values)):
+        check_zones_agree([None if _is_no_time(value) else has_zone(value) for value in values], place)
     if types == {datetime}:
         return pa.array(values, pa.timestamp("us", "UTC"))
     instants: list[int | None] = []
@@ -108,6 +113,18 @@ def _times(values: Sequence[Any], types: set[type], place: Place) -> pa.Array:
     is_fine = any(instant is not None and instant % 1_000 for instant in instants)
     ticks = instants if is_fine else [None if instant is None else instant // 1_000 for instant in instants]
     return _converted(ticks, place, pa.int64()).cast(pa.timestamp("ns" if is_fine else "us", "UTC"))
+
+
+def _is_given(value: object) -> bool:
+    return value is not None
+
+
+def _share_one_zone(values: Sequence[Any]) -> bool:
+    """Whether datetimes without a gap are all in one and the same zone, or all in none: most are, and it is seen at a glance."""
+    try:
+        return len(set(map(attrgetter("tzinfo"), values))) == 1
+    except AttributeError:  # a null among them
+        return False
 
 
 def _is_no_time(value: object) -> bool:
