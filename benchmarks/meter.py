@@ -1,4 +1,4 @@
-"""The meter of one run: seconds, peak memory, bytes on disk and checksums, by name of step.
+"""The meter of one run: seconds, peak memory, bytes on disk and checksums, by name of step, and notes in words.
 
 Lives in the process of the engine it measures. Peak memory is the high-water mark of resident memory above what was
 resident before the step; pages of a mapped file count while they are mapped in, though the kernel may drop them at will.
@@ -26,6 +26,7 @@ class Step:
     rows: int = 0
     seconds: list[float] = field(default_factory=list)
     peak_bytes: int = 0
+    cpu_seconds: list[float] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -35,16 +36,19 @@ class Meter:
     steps: dict[str, Step] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     checksums: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @contextmanager
-    def measure(self, name: str, *, rows: int = 0) -> Iterator[None]:
-        """Time the body; many samples of one name are summed up by their quantiles."""
+    def measure(self, name: str, *, rows: int = 0, cpu: bool = False) -> Iterator[None]:
+        """Time the body; many samples of one name are summed up by their quantiles. cpu: also the seconds of all its threads."""
         step = self.steps.setdefault(name, Step(rows))
         gc.collect()
         before = reset_peak()
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         yield
         step.seconds.append(time.perf_counter() - started)
+        if cpu:
+            step.cpu_seconds.append(time.process_time() - worked)
         step.peak_bytes = max(step.peak_bytes, resident_bytes("VmHWM") - before)
 
     def size(self, name: str, size_bytes: int) -> None:
@@ -54,6 +58,10 @@ class Meter:
     def check(self, name: str, checksum: str) -> None:
         """Note what came out; no table is printed unless all engines say the same."""
         self.checksums[name] = checksum
+
+    def note(self, text: str) -> None:
+        """Say something that stands below the table."""
+        self.notes.append(text)
 
 
 def reset_peak() -> int:

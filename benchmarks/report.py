@@ -56,6 +56,8 @@ def _step_rows(name: str, runs: Sequence[Run]) -> Iterator[Row]:
         yield Row(f"{name}, p99", "seconds", {engine: quantile(values, 0.99) for engine, values in samples.items()})
         return
     yield Row(name, "seconds", {engine: statistics.median(values) for engine, values in samples.items()})
+    if worked := _pool((run.engine, run.steps[name].cpu_seconds) for run in runs if name in run.steps and run.steps[name].cpu_seconds):
+        yield Row(f"{name}, CPU", "seconds", {engine: statistics.median(values) for engine, values in worked.items()})
     if rows := max(step.rows for step in steps):
         yield Row(f"{name}, per row", "seconds", {engine: statistics.median(values) / rows for engine, values in samples.items()})
     peaks = _pool((run.engine, [run.steps[name].peak_bytes]) for run in runs if name in run.steps)

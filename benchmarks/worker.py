@@ -1,4 +1,7 @@
-"""One run of one engine: `python -m benchmarks.worker WORKLOAD ENGINE INPUTS FOLDER` prints what the meter saw, as JSON."""
+"""One engine at work: `python -m benchmarks.worker run WORKLOAD ENGINE INPUTS FOLDER` prints what the meter saw, as JSON.
+
+`build` in place of `run` lets it build what all its runs use, and prints nothing.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,22 @@ from pathlib import Path
 import pyarrow as pa
 
 from benchmarks.meter import Meter
-from benchmarks.workload import load_engine, load_workload
+from benchmarks.workload import NOT_HERE, Built, NotHere, load_engine, load_workload
 
 
-def main(workload_name: str, engine_name: str, inputs: str, folder: str) -> None:
-    engine = load_engine(engine_name, Path(folder))
-    warm_up()
-    meter = Meter()
-    load_workload(workload_name).run(engine, Path(inputs), meter)
+def main(verb: str, workload_name: str, engine_name: str, inputs: str, folder: str) -> None:
+    workload = load_workload(workload_name)
+    try:
+        engine = load_engine(engine_name, Path(folder))
+        if verb == "build" and isinstance(workload, Built):
+            workload.build(engine, Path(inputs))
+            return
+        warm_up()
+        meter = Meter()
+        workload.run(engine, Path(inputs), meter)
+    except NotHere as error:
+        print(f"{engine_name}: {error}", file=sys.stderr)
+        sys.exit(NOT_HERE)
     gc.unfreeze()
     print(json.dumps({"engine": engine_name, "version": engine.version, "process": os.getpid(), **asdict(meter)}))
 

@@ -5,13 +5,21 @@ A workload knows no engine: it says in protocols of its own which methods it ask
 
 from __future__ import annotations
 
+import argparse
 import pkgutil
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 from benchmarks.meter import Meter
+
+# The exit code of a worker whose engine is not installed.
+NOT_HERE = 3
+
+
+class NotHere(RuntimeError):
+    """What the engine needs is not installed, or is too old; it is left out."""
 
 
 class Engine(Protocol):
@@ -42,6 +50,32 @@ class Workload(Protocol):
         """Do the job once and tell the meter how long each step took and what came out."""
 
 
+@runtime_checkable
+class Built(Workload, Protocol):
+    """Has each engine build its files once, for all its runs."""
+
+    def build(self, engine: Engine, inputs: Path) -> None:
+        """Nothing is measured. The files may lie in the inputs' folder, under the engine's name."""
+
+
+@runtime_checkable
+class Optioned(Workload, Protocol):
+    """Has options of its own on the command line."""
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def configured(self, options: argparse.Namespace) -> Workload:
+        """The same workload, as the options have it. What a run must know of them, `prepare` writes down."""
+
+
+@runtime_checkable
+class Remarking(Workload, Protocol):
+    """Has something to say on the finished table."""
+
+    def remarks(self, table: Mapping[str, Mapping[str, float]]) -> list[str]:
+        """table: the figure of each engine by label of the row."""
+
+
 def workload_names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent / "workloads")]))
 
@@ -55,4 +89,10 @@ def load_workload(name: str) -> Workload:
 
 
 def load_engine(name: str, folder: Path) -> Engine:
-    return cast(Engine, import_module(f"benchmarks.engines.{name}").Engine(folder))
+    """Raises NotHere if a package that it needs is not installed."""
+    try:
+        return cast(Engine, import_module(f"benchmarks.engines.{name}").Engine(folder))
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("benchmarks", "mlstore"):
+            raise
+        raise NotHere(f"the package {error.name} is not installed") from error

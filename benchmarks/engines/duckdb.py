@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+
+from benchmarks.history import KEY, TIME, History
+
+STORE = "history.duckdb"
+VIEWS = tuple(view.name for view in History(0).views)
 
 
 class Engine:
     """One table, no index; a bulk write ends in a checkpoint, so that the rows are in the file and not only in its log."""
 
     version = duckdb.__version__
+    keeps_open = True
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "readings.duckdb"
@@ -51,8 +57,40 @@ class Engine:
     def size_bytes(self) -> int:
         return sum(path.stat().st_size for path in self._path.parent.iterdir())
 
+    def build_views(self, history: History, store: Path) -> None:
+        """One table for each view, in the order of time, as the rows came."""
+        with duckdb.connect(str(store / STORE)) as connection:
+            for view in history.views:
+                connection.register("incoming", history.reader(view))
+                connection.execute(f"CREATE TABLE {view.name} AS SELECT * FROM incoming")
+                connection.unregister("incoming")
+
+    def open_views(self, store: Path) -> None:
+        self._connection = duckdb.connect(str(store / STORE), read_only=True)
+        self._sql.execute("SET TimeZone = 'UTC'")
+
+    def join(self, labels: pa.Table) -> pa.Table:
+        self._sql.register("labels", labels)
+        joined = self._sql.sql(join_query(list(VIEWS))).to_arrow_table()
+        self._sql.unregister("labels")
+        return joined
+
+    def join_tables(self, labels: pa.Table, views: Mapping[str, pa.Table]) -> pa.Table:
+        with duckdb.connect(":memory:") as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            for name, table in {"labels": labels, **views}.items():
+                connection.register(name, table)
+            return connection.sql(join_query(list(views))).to_arrow_table()
+
     @property
     def _sql(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
             raise RuntimeError("the DuckDB file is closed")
         return self._connection
+
+
+def join_query(views: Sequence[str]) -> str:
+    """ASOF LEFT JOIN takes, for each label, the newest row of a view that is not newer than the label."""
+    joins = "".join(f" ASOF LEFT JOIN {view} ON labels.{KEY} = {view}.{KEY} AND labels.{TIME} >= {view}.{TIME}" for view in views)
+    features = ", ".join(f"{view}.* EXCLUDE ({KEY}, {TIME})" for view in views)
+    return f"SELECT labels.*, {features} FROM labels{joins}"

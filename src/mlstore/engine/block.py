@@ -3,7 +3,7 @@
 Rows of a block ascend by (key, event_time, created, seq). Columns come in the type the relation has now.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from mlstore.engine.lazy import lazy
 from mlstore.engine.versions import LIVE
 from mlstore.format.keys import Keys
 from mlstore.schema.dtypes import DType
+from mlstore.storage.transaction import Reader
 
 Int64 = NDArray[np.int64]
 UInt32 = NDArray[np.uint32]
@@ -51,6 +52,9 @@ class Content:
         """Least and greatest value of a feature, and whether there are nulls; None: not known, or stored in another type."""
         return None
 
+    def prepare(self, reader: Reader, number: int) -> None:
+        """Find a feature in the file, so that `column` needs no transaction."""
+
     def column(self, relation: Relation, number: int, lend: Lend | None = None) -> pa.Array:
         """All values of a feature, in the relation's type; with `lend`, in memory that may be handed on."""
         raise NotImplementedError(type(self))
@@ -80,6 +84,7 @@ class Block:
         segment: int | None = None,
         run: int | None = None,
         span: Span | None = None,
+        reader: Reader | None = None,
     ) -> None:
         self.relation = relation
         self.segment = segment
@@ -88,6 +93,7 @@ class Block:
         self.start = start
         self._content = content
         self._deletes = deletes
+        self._reader = reader
         if span is not None:
             self.span = span
 
@@ -96,8 +102,11 @@ class Block:
         """What lies in it; opened when first asked for, which takes the transaction."""
         return self._content if isinstance(self._content, Content) else self._content()
 
-    def open(self) -> None:
-        """Open its content now, while the transaction lasts."""
+    def open(self, numbers: Iterable[int] = ()) -> None:
+        """Open its content and these features now: while the transaction lasts, and in the thread that has it."""
+        for number in numbers:
+            if self._reader is not None:
+                self.content.prepare(self._reader, number)
         _ = self.content
 
     @lazy
@@ -107,6 +116,7 @@ class Block:
         return Span(keys.encoded_at(0), keys.encoded_at(len(keys) - 1), int(time.min()), int(time.max()))
 
     def column(self, number: int, lend: Lend | None = None) -> pa.Array:
+        self.open([number])
         return self.content.column(self.relation, number, lend)
 
     @lazy

@@ -112,6 +112,7 @@ class History:
             segment=entry.segment,
             run=entry.run,
             span=Span(entry.min_key, entry.max_key, entry.min_time, entry.max_time),
+            reader=self.reader,
         )
 
     def _tail_block(self, line: int, bound: int, tick: int, wanted: list[bytes] | None) -> Iterator[Block]:

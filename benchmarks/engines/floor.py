@@ -1,0 +1,91 @@
+"""The floor under every join as of a time: which row wins is known beforehand, and only the winners' features are fetched.
+
+Each feature is a raw array on the disk, in the order of (key, time), mapped into memory. What is measured reads and writes the same
+bytes in the same order as a join must, on all cores, and does nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from benchmarks.history import EPOCH_US, KEY, TIME, History, Int64, key_numbers
+
+# A key's number and a time of the year in one number: the year has fewer microseconds than this.
+TIMES_OF_A_KEY = 1 << 45
+
+
+@dataclass(frozen=True, slots=True)
+class Winners:
+    """Of one view: the row of each label, 0 if it has none, and a bit for each label that has one."""
+
+    rows: Int64
+    validity: pa.Buffer
+
+
+class Engine:
+    """numpy.take on each feature."""
+
+    version = f"numpy {np.__version__}"
+    keeps_open = True
+
+    def __init__(self, folder: Path) -> None:
+        self._views: dict[str, dict[str, NDArray[np.float64]]] = {}
+        self._winners: dict[str, Winners] = {}
+        self._store = folder
+
+    def build_views(self, history: History, store: Path) -> None:
+        for view in history.views:
+            (store / view.name).mkdir()
+            table = history.table(view)
+            moments = to_moments(table)
+            order = np.argsort(moments, kind="stable")
+            np.save(store / f"{view.name}.npy", moments[order])
+            for feature in view.features:
+                np.save(store / view.name / f"{feature}.npy", table[feature].to_numpy()[order])
+
+    def open_views(self, store: Path) -> None:
+        self._store = store
+        self._views = {
+            folder.name: {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.iterdir())}
+            for folder in sorted(store.iterdir())
+            if folder.is_dir()
+        }
+
+    def foresee(self, labels: pa.Table) -> None:
+        asked = to_moments(labels)
+        self._winners = {view: find_winners(np.load(self._store / f"{view}.npy"), asked) for view in self._views}
+
+    def join(self, labels: pa.Table) -> pa.Table:
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            columns = {
+                name: threads.submit(fetch, values, self._winners[view])
+                for view, features in self._views.items()
+                for name, values in features.items()
+            }
+        return pa.table(dict(zip(labels.column_names, labels.columns, strict=True)) | {name: job.result() for name, job in columns.items()})
+
+    def close(self) -> None:
+        self._views = {}
+
+
+def to_moments(table: pa.Table) -> Int64:
+    """A number for each row, in the order of (key, time)."""
+    moments: Int64 = key_numbers(table[KEY]) * TIMES_OF_A_KEY + table[TIME].cast(pa.int64()).to_numpy() - EPOCH_US
+    return moments
+
+
+def find_winners(moments: Int64, asked: Int64) -> Winners:
+    rows = np.searchsorted(moments, asked, side="right") - 1
+    found = (rows >= 0) & (moments[rows] // TIMES_OF_A_KEY == asked // TIMES_OF_A_KEY)
+    return Winners(np.where(found, rows, 0), pa.py_buffer(np.packbits(found, bitorder="little")))
+
+
+def fetch(values: NDArray[np.float64], winners: Winners) -> pa.Array:
+    return pa.Array.from_buffers(pa.float64(), len(winners.rows), [winners.validity, pa.py_buffer(values.take(winners.rows, mode="clip"))])
