@@ -26,18 +26,19 @@ def rewrite_segment(context: WriteContext, relation: Relation, entry: SegmentEnt
 
 def rewrite_erased(session: Session) -> int:
     """Write anew, in transactions of bounded size, every segment that holds erased rows; how many."""
-    count, done = 0, -1
-    while done:
+    rewritten: set[int] = set()
+    is_done = False
+    while not is_done:
         with session.writing() as context:
-            done = 0
+            is_done = True
             for place, relation, entry in _erased_from(context):
                 rewrite_segment(place, relation, entry, entry.tier)
-                done += 1
+                rewritten.add(entry.segment)
                 if context.writer.dirty_bytes >= limits.STAGE_BYTES:
+                    is_done = False
                     break
             upkeep.collect(context.writer)
-        count += done
-    return count
+    return len(rewritten)
 
 
 def each_line(context: WriteContext) -> Iterator[WriteContext]:
