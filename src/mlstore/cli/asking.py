@@ -48,7 +48,7 @@ def online(
         types = key_types(opened, features)
         found = opened.online_features(
             asked,
-            _read_keys(key, keys, types, as_table=output is not None),
+            read_keys(key, keys, types, as_table=output is not None),
             now=_optional_time(now, "--now"),
             full_names=full_names,
             status=status,
@@ -167,7 +167,8 @@ def _held_if_few(labels: pa.RecordBatchReader) -> pa.Table | pa.RecordBatchReade
     return pa.Table.from_batches(held, labels.schema)
 
 
-def _read_keys(words: list[str], path: str | None, types: Types, *, as_table: bool) -> dict[str, Any] | pa.Table:
+def read_keys(words: list[str], path: str | None, types: Types, *, as_table: bool) -> dict[str, Any] | pa.Table:
+    """The keys named by words COLUMN=VALUE, or those of a file."""
     if path is not None:
         if words:
             raise ml.UsageError("--key and --keys exclude each other", hint="put all keys in the file")
