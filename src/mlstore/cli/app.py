@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import mlstore as ml
-from mlstore.cli import asking, defining, demo, freshness, upkeep, versions, writing
+from mlstore.cli import asking, defining, demo, forgetting, freshness, upkeep, versions, writing
 from mlstore.cli.doorway import Doorway
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "verify": upkeep.verify,
         "optimize": upkeep.optimize,
         "compact": upkeep.compact,
+        "forget": forgetting.forget,
         "backup": upkeep.backup,
     },
 }

@@ -51,7 +51,7 @@ def online(
         types = key_types(opened, features)
         found = opened.online_features(
             asked,
-            _read_keys(key, keys, types, as_table=output is not None),
+            read_keys(key, keys, types, as_table=output is not None),
             now=_optional_time(now, "--now"),
             last_n=last_n,
             full_names=full_names,
@@ -171,7 +171,8 @@ def _held_if_few(labels: pa.RecordBatchReader) -> pa.Table | pa.RecordBatchReade
     return pa.Table.from_batches(held, labels.schema)
 
 
-def _read_keys(words: list[str], path: str | None, types: Types, *, as_table: bool) -> dict[str, Any] | pa.Table:
+def read_keys(words: list[str], path: str | None, types: Types, *, as_table: bool) -> dict[str, Any] | pa.Table:
+    """The keys named by words COLUMN=VALUE, or those of a file."""
     if path is not None:
         if words:
             raise ml.UsageError("--key and --keys exclude each other", hint="put all keys in the file")

@@ -48,6 +48,20 @@ def view_key_types(store: ml.Store, view: ml.FeatureView) -> Types:
     return {}
 
 
+def entity_key_types(store: ml.Store, name: str) -> Types:
+    """The key columns of an entity, or of a table."""
+    for entry in store.catalog(kind="entity"):
+        if entry.name == name and isinstance(entry.definition, ml.Entity):
+            return _arrow_types(entry.definition.keys)
+    tables = {entry.name: entry.definition for entry in store.catalog(kind="table") if isinstance(entry.definition, ml.Table)}
+    if name not in tables:
+        known = sorted({*tables, *(entry.name for entry in store.catalog(kind="entity"))})
+        raise ml.UnknownNameError(
+            f"no entity or table {name!r}", hint=f"there is {', '.join(known[:10])}" if known else "there is none yet"
+        )
+    return {column: tables[name].schema[column].arrow for column in tables[name].key}
+
+
 def find_relation(store: ml.Store, name: str) -> ml.FeatureView | ml.Table:
     """The definition of a view or table, `weather` (the newest) or `weather@2`."""
     bare, _, version = name.partition("@")

@@ -5,6 +5,7 @@ Rows of a block ascend by (key, event_time, created, seq). Columns come in the t
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,8 @@ Int64 = NDArray[np.int64]
 UInt32 = NDArray[np.uint32]
 Deletes = tuple[Int64, Int64]  # row numbers ascending, and the sequence that deleted each
 Lend = Callable[[int, int], pa.Buffer]  # (address, size) -> a buffer that outlives the transaction
+
+ERASED: Final = 0  # deleted before anything was: no version sees the row, and the next rewrite drops it
 
 NO_NUMBERS: Int64 = np.empty(0, np.int64)
 NO_BYTES: NDArray[np.uint8] = np.empty(0, np.uint8)

@@ -50,7 +50,7 @@ def delete(
             blocks = history.blocks(first_time=span[0], last_time=span[1])
             picks = pick_where(blocks, *span, _matcher(query))
         else:
-            wanted = _keys(relation.layout, relation.key_spec, keys)
+            wanted = named_keys(relation.layout, relation.key_spec, keys, doing="delete")
             blocks = history.blocks(keys=wanted, first_time=span[0], last_time=span[1])
             count = len(wanted)
             ranges = pick_ranges(blocks, wanted, np.arange(count), np.full(count, span[0]), np.full(count, span[1]))
@@ -64,7 +64,8 @@ def delete(
         return context.commit(change, author=author, message=message)
 
 
-def _keys(layout: Layout, key_spec: KeySpec, given: Any) -> Keys:
+def named_keys(layout: Layout, key_spec: KeySpec, given: Any, *, doing: str) -> Keys:
+    """The keys that a caller names, sorted and unique."""
     if not layout.keys:
         raise UsageError(f"{layout.name} has no key", hint="delete by start=, end= or where=")
     if isinstance(given, Mapping):
@@ -75,7 +76,7 @@ def _keys(layout: Layout, key_spec: KeySpec, given: Any) -> Keys:
     table = to_table(given, what="keys")
     names = [field.name for field in layout.keys]
     if sorted(table.column_names) != sorted(names):
-        raise SchemaMismatchError(f"delete from {layout.name} takes keys {names}, got {table.column_names}", hint="give every key column")
+        raise SchemaMismatchError(f"{doing} in {layout.name} takes keys {names}, got {table.column_names}", hint="give every key column")
     return factorize(key_spec, conform_keys(layout.keys, table, what="keys"), table.num_rows).keys
 
 

@@ -5,11 +5,10 @@ from typing import Any, Literal
 from mlstore.engine import upkeep
 from mlstore.engine.catalog import Relation
 from mlstore.engine.offline import load_state
-from mlstore.engine.runs import Placement
-from mlstore.engine.segments import list_deletes, list_entries
-from mlstore.engine.session import Session, WriteContext
+from mlstore.engine.rewriting import rewrite_erased, rewrite_segment
+from mlstore.engine.segments import list_entries
+from mlstore.engine.session import Session
 from mlstore.engine.staging import sweep
-from mlstore.format.manifest import SegmentEntry
 
 Tier = Literal["hot", "cold"]
 
@@ -37,6 +36,7 @@ def optimize(session: Session, *, table: str | None, tier: Tier | None, author: 
         if tier is not None:
             retiered, freed_by_it = _retier(session, relation, tier)
             moved, freed = moved + retiered, freed + freed_by_it
+    rewrite_erased(session)
     with session.writing() as writing:
         sweep(writing.writer)
         freed += upkeep.collect(writing.writer)
@@ -52,15 +52,6 @@ def _retier(session: Session, relation: Relation, tier: Tier) -> tuple[int, int]
             waiting = [entry for entry in entries if entry.tier != tier]
             if not waiting:
                 return moved, freed
-            _rewrite_one(context, upkeep.current(context, relation), waiting[0], tier)
+            rewrite_segment(context, upkeep.current(context, relation), waiting[0], tier)
             freed += upkeep.collect(context.writer)
             moved += waiting[0].live_rows
-
-
-def _rewrite_one(context: WriteContext, relation: Relation, entry: SegmentEntry, tier: Tier) -> None:
-    deletes = list_deletes(context.writer, relation.table, context.scope.line).get(entry.segment)
-    block = upkeep.open_block(context.writer, relation, entry, deletes)
-    upkeep.rewrite(
-        context, relation, [(block, entry.start_row, entry.rows)], Placement(entry.run, entry.level, tier=tier, place=entry.place)
-    )
-    upkeep.drop_segment(context, relation, entry)

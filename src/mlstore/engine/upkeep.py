@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlstore.engine import limits, online
-from mlstore.engine.block import Block, Deletes, Int64
+from mlstore.engine.block import ERASED, Block, Deletes, Int64
 from mlstore.engine.catalog import Relation
 from mlstore.engine.offline import MIN_TIME, load_state, put_state
 from mlstore.engine.removal import hide, pick_where
@@ -335,16 +335,17 @@ def _horizon(context: WriteContext, relation: Relation) -> int | None:
 
 
 def _droppable(context: WriteContext, relation: Relation) -> Droppable:
-    """Which rows may leave the file: deleted, expired, and not part of any snapshot."""
+    """Which rows may leave the file: the erased ones, and those that are deleted, expired, and not part of any snapshot."""
     horizon = _horizon(context, relation)
     named = sorted(ref.seq for ref in tags(context.reader).values())
 
     def droppable(time: Int64, seq: Int64, deleted: Int64) -> Mask:
+        erased: Mask = deleted == ERASED
         if horizon is None:
-            return np.zeros(len(time), np.bool_)
+            return erased
         gone: Mask = (time < horizon) & (deleted != LIVE)
         for bound in named:
             gone &= ~((seq <= bound) & (deleted > bound))
-        return gone
+        return gone | erased
 
     return droppable

@@ -125,6 +125,12 @@ def create_branch(writer: Writer, name: str, ancestry: tuple[tuple[int, int], ..
     return Scope(line, LIVE, ancestry)
 
 
+def all_scopes(reader: Reader) -> Iterator[Scope]:
+    """The end of every line of the file."""
+    for key, packed in reader.scan(LINES):
+        yield Scope(int(struct.unpack(">I", key)[0]), LIVE, tuple((line, fork) for line, fork in decode_fields(packed)))
+
+
 def branch_scope(reader: Reader, name: str) -> Scope:
     """Where a handle on a branch stands."""
     packed = reader.get(REFS, name.encode())

@@ -3,9 +3,11 @@
 import os
 from typing import Any
 
-from mlstore.engine import compacting, freshness, inspection, optimizing
+from mlstore.engine import compacting, forgetting, freshness, inspection, optimizing
 from mlstore.errors import CorruptionError
 from mlstore.face.base import Face, check_choice, user
+from mlstore.schema.entity import Entity
+from mlstore.schema.table import Table
 
 
 class Care(Face):
@@ -44,6 +46,44 @@ class Care(Face):
         if tier is not None:
             check_choice("tier", tier, ("hot", "cold"))
         return optimizing.optimize(self._session, table=table, tier=tier, author=user())
+
+    def forget(
+        self, entity: Entity | Table | str, keys: Any, *, compact: bool = False, message: str = "", author: str = ""
+    ) -> forgetting.ForgetReport:
+        """Erase all rows of some keys: from every view of the entity, every version and branch, online and offline, for good.
+
+        No version sees the rows any more once the commit is made; then the segments that held them are written anew, and the result
+        is proved by a scan. Versions stay as they were for all other keys. The commit tells how many rows were erased from where, and
+        nothing of what they were. Interrupted, the rest of the rewriting is done by the next `forget` or `optimize`.
+
+        The bytes lie in free pages of the file until the file is compacted, and in segments that arrays still show until those are gone.
+        Not touched: backups, rows of tables that are not named, columns of other entities that hold the key as a value, and
+        the digests of earlier commits, which are hashes of what they wrote or deleted.
+
+        Parameters
+        ----------
+        entity : Entity, Table or str
+            An entity, whose views are all searched, or a table with a key.
+        keys : dict or table
+            Key columns and their values; several columns pair up row by row.
+        compact : bool
+            Also give the freed pages back, see `compact`: it takes being alone with the file.
+        message, author : str, optional
+            Kept in the commit for good: do not name the keys there.
+
+        Returns
+        -------
+        ForgetReport
+            `commit`, `rows` by view, `segments_rewritten`, `segments_held`, `compacted`.
+
+        Raises
+        ------
+        UnknownNameError, SchemaMismatchError
+            Nothing was erased.
+        StoreBusyError
+            The rows are erased, but another process has the file open, so it was not compacted.
+        """
+        return forgetting.forget(self._session, entity, keys=keys, author=author or user(), message=message, then_compact=compact)
 
     def compact(self) -> compacting.CompactReport:
         """Write the file anew at the size of what lives in it, and put it in the place of the old one at one stroke.

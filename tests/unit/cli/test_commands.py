@@ -299,6 +299,19 @@ def test_compacting_changes_no_answer_and_tells_the_sizes(answer: Answer, run: R
     assert "now" in run("compact", flights).stdout
 
 
+def test_a_forgotten_key_is_gone_and_the_answer_counts_its_rows(answer: Answer, run: Run, flights: Path) -> None:
+    before = answer("read", flights, "weather")["rows"]
+    doomed = before[0]["origin"]
+
+    done = answer("forget", flights, "airport", "--key", f"origin={doomed}", "--compact", "-m", "asked for")
+
+    assert done["rows"]["weather"] == sum(row["origin"] == doomed for row in before)
+    assert done["bytes_after"] == flights.stat().st_size
+    assert answer("read", flights, "weather")["rows"] == [row for row in before if row["origin"] != doomed]
+    assert answer("log", flights)["commits"][0]["message"] == "asked for"
+    assert "0 rows" in run("forget", flights, "airport", "--key", f"origin={doomed}").stdout
+
+
 def test_a_backup_is_a_store_of_its_own(answer: Answer, flights: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.mls"
 

@@ -199,6 +199,28 @@ def test_what_a_killed_compaction_left_is_removed_when_the_file_is_opened(store:
         assert siblings(store_path) == ["test.mls", "test.mls-lock"]
 
 
+def test_the_copy_is_on_the_disk_before_it_gets_the_name_and_the_name_before_the_call_returns(
+    bloated: ml.Store, store_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    steps: list[str] = []
+    sync, rename = os.fsync, os.rename
+
+    def tell_sync(fd: int) -> None:
+        name = os.path.basename(os.readlink(f"/proc/self/fd/{fd}"))
+        sync(fd)
+        steps.append(f"sync {name}")
+
+    def tell_rename(source: str, target: str) -> None:
+        rename(source, target)
+        steps.append(f"rename {os.path.basename(source)}")
+
+    monkeypatch.setattr(os, "fsync", tell_sync)
+    monkeypatch.setattr(os, "rename", tell_rename)
+    bloated.compact()
+
+    assert steps == ["sync test.mls-compact", "rename test.mls-lock", "rename test.mls-compact", f"sync {store_path.parent.name}"]
+
+
 # ---------------------------------------------------------------- refusals
 
 
