@@ -1,0 +1,90 @@
+"""Seals: a digest of all rows of a version, written into the audit, so that the rows themselves can be proven later.
+
+A commit's own digest is of the bytes as they were written, which merging does not keep. A seal is of the rows, however they are laid out:
+the blake2b-256 of the sorted blake2b-256 of each row with its key, clocks and sequence.
+"""
+
+import struct
+from collections import Counter
+from collections.abc import Iterator
+from hashlib import blake2b
+
+import numpy as np
+
+from mlstore.engine import limits
+from mlstore.engine.audit import find_commit, list_acts, record_act
+from mlstore.engine.block import Block
+from mlstore.engine.catalog import load_catalog
+from mlstore.engine.offline import History, Shelves
+from mlstore.engine.session import ReadContext, Session
+from mlstore.engine.versions import Scope, resolve
+from mlstore.format.act import Act
+from mlstore.format.manifest import Commit
+
+SEAL = "seal"
+FORGET = "forget"
+
+_DIGEST_BYTES = 32
+_CONTENT = "content of "
+_KEY_SIZE = struct.Struct("<I")
+
+
+def seal(session: Session, version: str | Commit, *, author: str, message: str) -> Act:
+    """Write the digests of a version's rows into the audit; see Store.seal."""
+    with session.reading() as context:
+        commit = resolve(context.reader, context.scope, version)
+        digests = digest_version(context, commit)
+    # What a version holds does not change, so nobody needs to wait while it is read.
+    subject = version if isinstance(version, str) else version.id
+    with session.writing() as writing:
+        return record_act(
+            writing.writer, SEAL, subject, time_us=writing.now_us, author=author, after=commit, message=message, details=digests
+        )
+
+
+def find_broken_seals(context: ReadContext, checks: Counter[str]) -> list[str]:
+    """Sealed versions whose rows are not what was sealed. Rows forgotten since make a seal void."""
+    problems = []
+    acts = [act for _, act in list_acts(context.reader)]
+    forgotten = max((act.seq for act in acts if act.action == FORGET), default=-1)
+    for act in acts:
+        if act.action != SEAL:
+            continue
+        commit = find_commit(context.reader, act.after)
+        if act.seq < forgotten or commit is None or commit.line != context.scope.line:
+            checks["seals not checked"] += 1
+            continue
+        checks["seals"] += 1
+        if digest_version(context, commit) != dict(act.details):
+            problems.append(f"the rows of {act.subject!r} are not those that were sealed by audit entry {act.seq}")
+    return problems
+
+
+def digest_version(context: ReadContext, commit: Commit) -> dict[str, str | int]:
+    """How many rows a version has, and the digest of those of each view and table."""
+    scope = Scope(commit.line, commit.seq, context.scope.ancestry)
+    shelves = Shelves()
+    digests: dict[str, str | int] = {}
+    total = 0
+    for relation in load_catalog(context.reader, commit.seq).relations():
+        rows = np.sort(np.frombuffer(b"".join(_row_digests(History(context.reader, relation, scope, shelves))), f"S{_DIGEST_BYTES}"))
+        total += len(rows)
+        digests[_CONTENT + relation.label] = blake2b(rows.tobytes(), digest_size=_DIGEST_BYTES).hexdigest()
+    return digests | {"rows": total}
+
+
+def _row_digests(history: History) -> Iterator[bytes]:
+    for block in history.blocks():
+        visible = block.visible
+        rows = np.arange(block.content.rows) if visible is None else np.flatnonzero(visible)
+        for start in range(0, len(rows), limits.DIRECT_ROWS):
+            yield _digest_rows(block, rows[start : start + limits.DIRECT_ROWS])
+
+
+def _digest_rows(block: Block, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> bytes:
+    relation = block.relation
+    columns = [block.column(number).take(rows) for number in range(len(relation.layout.features))]
+    packed = relation.plan.encode(block.content.time[rows], block.created_of(rows), block.seq_of(rows), columns)
+    places, which = np.unique(block.key_of(rows), return_inverse=True)
+    keys = [_KEY_SIZE.pack(len(key)) + key for key in block.keys.take(places).encoded()]
+    return b"".join(blake2b(keys[key] + row, digest_size=_DIGEST_BYTES).digest() for key, row in zip(which.tolist(), packed, strict=True))
