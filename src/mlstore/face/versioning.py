@@ -13,7 +13,7 @@ class Versioning(Face):
     """What the store was."""
 
     def snapshot(self, name: str, *, message: str = "") -> Commit:
-        """Name the version of now, for good. Costs one small record, whatever the size of the data.
+        """Name the version of now, for good. Costs a few small records, whatever the size of the data.
 
         Raises
         ------
