@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mlstore as ml
-from mlstore.engine.audit import AUDIT, HEAD, record_act
+from mlstore.engine.audit import AUDIT, HEAD
 from mlstore.engine.online import ONLINE
 from mlstore.engine.tail import TAIL
-from mlstore.engine.versions import COMMIT_IDS, COMMITS, REFS
+from mlstore.engine.versions import COMMIT_IDS, COMMITS, REFS, take_numbers
 from mlstore.format.act import decode_act, seal_act
-from mlstore.format.manifest import Commit, Ref, decode_commit, decode_record, encode_commit, encode_record, seal_commit
+from mlstore.format.manifest import Commit, Ref, TableChange, decode_commit, decode_record, encode_commit, encode_record, seal_commit
 from mlstore.storage.transaction import Reader, Writer
 from tests.support.data import fact_table
 from tests.support.model import Fact
@@ -252,15 +252,29 @@ def test_a_value_changed_in_every_place_is_found_by_a_seal_only(plain: ml.Store)
     assert "the rows of 'one' are not those that were sealed" in problem(plain, sealed)
 
 
-def test_forgetting_makes_the_seals_before_it_void_and_says_so(plain: ml.Store) -> None:
+def commit_forgetting(store: ml.Store, table: str) -> None:
+    with store._session.writing() as context:
+        seq = take_numbers(context.writer, "seq")
+        context.commit(TableChange("forget", table, 1, 1, seq, seq, b""), author="", message="")
+
+
+def test_forgetting_makes_the_seals_of_a_view_void_and_says_so(plain: ml.Store) -> None:
     before = plain.seal("one")
     change(plain, raise_an_amount)
-    change(plain, lambda writer: record_act(writer, "forget", "card", time_us=2 * SECOND, author=""))
+    commit_forgetting(plain, "plain")
     plain.seal("two")
 
     checks = plain.verify(trusted_head=before).checks
 
-    assert (checks["seals not checked"], checks["seals"]) == (1, 1)
+    assert (checks["seals made void by forgetting"], checks["seals"]) == (1, 1)
+
+
+def test_forgetting_from_one_view_leaves_the_seals_of_others(plain: ml.Store) -> None:
+    sealed = plain.seal("one")
+    change(plain, raise_an_amount)
+    commit_forgetting(plain, "another view")
+
+    assert "plain: the rows of 'one' are not those that were sealed" in problem(plain, sealed)
 
 
 def test_a_commit_is_sealed_by_its_id(plain: ml.Store) -> None:
