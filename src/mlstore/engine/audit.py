@@ -11,7 +11,7 @@ from datetime import date
 import pyarrow as pa
 
 from mlstore.engine.session import ReadContext
-from mlstore.engine.versions import COMMIT_IDS, COMMITS, head, resolve, tags, take_numbers
+from mlstore.engine.versions import COMMIT_IDS, COMMITS, commits, resolve, tags, take_numbers
 from mlstore.errors import UsageError
 from mlstore.format.act import Act, decode_act, seal_act
 from mlstore.format.manifest import ID_BYTES, Commit, decode_commit
@@ -125,7 +125,7 @@ def prove(context: ReadContext, trusted_head: str | Commit) -> list[str]:
         )
     if any(act.id == trusted for _, act in list_acts(context.reader)):
         return []  # find_breaks has walked all acts
-    newest = head(context.reader, context.scope.line, context.scope.bound)
+    newest = next(commits(context.reader, context.scope), None)
     found, problems = False, []
     for commit_id, commit in _ancestry(context.reader, "" if newest is None else newest.id):
         found |= commit_id == trusted

@@ -7,6 +7,7 @@ the blake2b-256 of the sorted blake2b-256 of each row with its key, clocks and s
 import struct
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import blake2b
 
 import numpy as np
@@ -17,7 +18,7 @@ from mlstore.engine.block import Block
 from mlstore.engine.catalog import load_catalog
 from mlstore.engine.offline import History, Shelves
 from mlstore.engine.session import ReadContext, Session
-from mlstore.engine.versions import COMMITS, Scope, resolve
+from mlstore.engine.versions import COMMITS, resolve
 from mlstore.format.act import Act
 from mlstore.format.manifest import Commit, decode_commit
 from mlstore.storage.transaction import Reader
@@ -76,15 +77,20 @@ def _last_forgotten(reader: Reader) -> dict[str, int]:
 
 def digest_version(context: ReadContext, commit: Commit) -> dict[str, str | int]:
     """How many rows a version has, and the digest of those of each view and table."""
-    scope = Scope(commit.line, commit.seq, context.scope.ancestry)
-    shelves = Shelves()
+    place = _place_of(context, commit)
     digests: dict[str, str | int] = {}
     total = 0
-    for relation in load_catalog(context.reader, commit.seq).relations():
-        rows = np.sort(np.frombuffer(b"".join(_row_digests(History(context.reader, relation, scope, shelves))), f"S{_DIGEST_BYTES}"))
+    for relation in place.catalog.relations():
+        rows = np.sort(np.frombuffer(b"".join(_row_digests(place.history(relation))), f"S{_DIGEST_BYTES}"))
         total += len(rows)
         digests[_CONTENT + relation.label] = blake2b(rows.tobytes(), digest_size=_DIGEST_BYTES).hexdigest()
     return digests | {"rows": total}
+
+
+def _place_of(context: ReadContext, commit: Commit) -> ReadContext:
+    # With shelves of its own: what is proven must come from the file, not from what this process remembers of it.
+    catalog = load_catalog(context.reader, commit.seq)
+    return ReadContext(context.reader, catalog, replace(context.scope, bound=commit.seq), Shelves())
 
 
 def _row_digests(history: History) -> Iterator[bytes]:
