@@ -15,9 +15,9 @@ import mlstore as ml
 from mlstore.engine.audit import AUDIT, HEAD
 from mlstore.engine.online import ONLINE
 from mlstore.engine.tail import TAIL
-from mlstore.engine.versions import COMMIT_IDS, COMMITS, REFS, take_numbers
+from mlstore.engine.versions import COMMIT_IDS, COMMITS, REFS
 from mlstore.format.act import decode_act, seal_act
-from mlstore.format.manifest import Commit, Ref, TableChange, decode_commit, decode_record, encode_commit, encode_record, seal_commit
+from mlstore.format.manifest import Commit, Ref, decode_commit, decode_record, encode_commit, encode_record, seal_commit
 from mlstore.storage.transaction import Reader, Writer
 from tests.support.data import fact_table
 from tests.support.model import Fact
@@ -252,16 +252,9 @@ def test_a_value_changed_in_every_place_is_found_by_a_seal_only(plain: ml.Store)
     assert "the rows of 'one' are not those that were sealed" in problem(plain, sealed)
 
 
-def commit_forgetting(store: ml.Store, table: str) -> None:
-    with store._session.writing() as context:
-        seq = take_numbers(context.writer, "seq")
-        context.commit(TableChange("forget", table, 1, 1, seq, seq, b""), author="", message="")
-
-
 def test_forgetting_makes_the_seals_of_a_view_void_and_says_so(plain: ml.Store) -> None:
     before = plain.seal("one")
-    change(plain, raise_an_amount)
-    commit_forgetting(plain, "plain")
+    plain.forget("plain_entity", {"card": [1]})
     plain.seal("two")
 
     checks = plain.verify(trusted_head=before).checks
@@ -270,11 +263,15 @@ def test_forgetting_makes_the_seals_of_a_view_void_and_says_so(plain: ml.Store) 
 
 
 def test_forgetting_from_one_view_leaves_the_seals_of_others(plain: ml.Store) -> None:
-    sealed = plain.seal("one")
+    user = ml.Entity("user", keys={"user": ml.int64})
+    plain.apply(user, ml.FeatureView("age", entity=user, schema={"years": ml.int64}))
+    plain.write("age", {"user": [1], "event_timestamp": ["2024-01-01"], "years": [30]})
+    plain.snapshot("three")
+    sealed = plain.seal("three")
+    plain.forget(user, {"user": [1]})
     change(plain, raise_an_amount)
-    commit_forgetting(plain, "another view")
 
-    assert "plain: the rows of 'one' are not those that were sealed" in problem(plain, sealed)
+    assert "plain: the rows of 'three' are not those that were sealed" in problem(plain, sealed)
 
 
 def test_a_commit_is_sealed_by_its_id(plain: ml.Store) -> None:
