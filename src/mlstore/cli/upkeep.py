@@ -44,10 +44,17 @@ def info(store: StorePath, at: AtVersion = None, as_json: AsJson = False) -> Non
         print_line((f"stale: {', '.join(facts['online']['stale'])} (see `mlstore freshness`)", "yellow"))
 
 
-def verify(store: StorePath, as_json: AsJson = False) -> None:
+def verify(
+    store: StorePath,
+    trusted_head: Annotated[
+        str | None,
+        typer.Option("--trusted-head", metavar="ID", help="An id kept outside the file; proves that no history before it was rewritten."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Check every checksum and every promise of the file; exit code 1 if one is broken."""
     with open_store(store) as opened, progress_bar(f"verifying {store}"):
-        report = opened.verify()
+        report = opened.verify(trusted_head=trusted_head)
     problems = [str(problem) for problem in report.problems]
     if as_json:
         print_json({"ok": not problems, "checks": plain_value(dict(report.checks)), "problems": problems})

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mlstore.engine import online
+from mlstore.engine import audit, online, sealing
 from mlstore.engine.catalog import Relation
 from mlstore.engine.offline import load_state
 from mlstore.engine.segments import list_entries, load_extents, read_header
@@ -16,7 +16,7 @@ from mlstore.engine.tail import TAIL, tail_prefix
 from mlstore.engine.versions import COMMITS, commits, head, is_indexed, tags
 from mlstore.errors import CorruptionError, MlstoreError
 from mlstore.format.keys import Keys
-from mlstore.format.manifest import SegmentEntry, decode_commit
+from mlstore.format.manifest import Commit, SegmentEntry, decode_commit
 from mlstore.format.rows import peek
 from mlstore.format.segment import buffer_refs, is_intact
 from mlstore.storage.keyspace import prefix_end
@@ -53,12 +53,16 @@ def describe(context: ReadContext) -> dict[str, Any]:
     }
 
 
-def verify(context: ReadContext) -> VerifyReport:
-    """Check pages, commits, manifests, every buffer's checksum, and that online rows equal the history."""
+def verify(context: ReadContext, *, trusted_head: str | Commit | None = None) -> VerifyReport:
+    """Check pages, commits, the audit, manifests, every buffer's checksum, and that online rows equal the history."""
     checks: Counter[str] = Counter()
     problems = list(context.reader.environment.verify_pages())
     checks["file"] += 1
     problems += _verify_commits(context, checks)
+    problems += audit.find_breaks(context.reader, checks)
+    if trusted_head is not None:
+        problems += audit.prove(context, trusted_head)
+        problems += sealing.find_broken_seals(context, checks)
     for relation in context.catalog.relations():
         try:
             problems += _verify_table(context, relation, checks)

@@ -1,11 +1,15 @@
 """Care: how the file is, whether it is whole, and keeping it so."""
 
 import os
+from datetime import date
 from typing import Any
 
-from mlstore.engine import compacting, forgetting, freshness, inspection, optimizing
+import pyarrow as pa
+
+from mlstore.engine import audit, compacting, forgetting, freshness, inspection, optimizing
 from mlstore.errors import CorruptionError
 from mlstore.face.base import Face, check_choice, user
+from mlstore.format.manifest import Commit
 from mlstore.schema.entity import Entity
 from mlstore.schema.table import Table
 
@@ -19,8 +23,14 @@ class Care(Face):
             measured = freshness.measure_freshness(context, self._session.meter, None, self._session.clock_us() * 1000)
             return inspection.describe(context) | {"online": freshness.describe_freshness(measured)}
 
-    def verify(self) -> inspection.VerifyReport:
-        """Prove the file whole: pages, commits, every checksum, counts, and that online values equal the history.
+    def verify(self, *, trusted_head: str | Commit | None = None) -> inspection.VerifyReport:
+        """Prove the file whole: pages, commits, the audit, every checksum, counts, and that online values equal the history.
+
+        Parameters
+        ----------
+        trusted_head : str or Commit, optional
+            The id of a commit or audit entry kept outside the file. Proves that it led to this version, and that neither it nor anything
+            before it was changed, removed or inserted since. Sealed versions are read, and their rows compared with the seal.
 
         Raises
         ------
@@ -28,10 +38,29 @@ class Care(Face):
             Something is wrong; the message lists what.
         """
         with self._session.reading() as context:
-            report = inspection.verify(context)
+            report = inspection.verify(context, trusted_head=trusted_head)
         if report.problems:
             raise CorruptionError("; ".join(report.problems), hint="restore a backup; read what can still be read first")
         return report
+
+    def audit(self, *, since: str | date | Commit | None = None) -> pa.Table:
+        """Who did what to the file, and when: every commit of every branch and every act on a name, in the order of doing.
+
+        Each entry has an id, the hash of all it says and of the ids of its `parents`, so no entry can be changed, removed or inserted
+        without changing every later id. Keep an id outside the file and give it to `verify(trusted_head=)` to prove it.
+
+        Parameters
+        ----------
+        since : str, date or Commit, optional
+            Only what was done after this version.
+
+        Returns
+        -------
+        pyarrow.Table
+            seq, time, author, action ("commit", "snapshot", ...), subject, rows, the commit `before` and `after`, message, id, parents.
+        """
+        with self._session.reading() as context:
+            return audit.read_audit(context, since=since)
 
     def optimize(self, *, table: str | None = None, tier: optimizing.Tier | None = None) -> dict[str, Any]:
         """Do now what the write path would do in time: seal tails, merge segments, let expired rows go, free space.

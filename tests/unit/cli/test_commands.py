@@ -336,3 +336,24 @@ def test_freshness_tells_which_views_are_too_old_and_fails_if_one_is(run: Run, a
     assert stale.exit_code == 1
     assert "delays" in stale.stdout
     assert stale.stdout.count("STALE") == 1
+
+
+def test_the_audit_is_shown_and_exported(answer: Answer, run: Run, flights: Path, tmp_path: Path) -> None:
+    exported, parquet = tmp_path / "audit.jsonl", tmp_path / "audit.parquet"
+
+    run("audit", flights, "-o", exported)
+    run("audit", flights, "-o", parquet, "--since", "v1")
+
+    entries = [json.loads(line) for line in exported.read_text().splitlines()]
+    assert [entry["id"] for entry in entries] == [row["id"] for row in answer("audit", flights)["rows"]]
+    assert [entry["subject"] for entry in entries][-1] == "v1"
+    assert pq.read_table(parquet)["action"].to_pylist() == ["snapshot"]
+    assert entries[-1]["id"] in run("audit", flights, "-n", "1").stdout
+
+
+def test_a_seal_is_what_verify_trusts(answer: Answer, run: Run, flights: Path) -> None:
+    sealed = answer("seal", flights, "v1", "-m", "reported")["id"]
+
+    assert answer("verify", flights, "--trusted-head", sealed)["checks"]["seals"] == 3  # one each for two views and a table
+    assert run("verify", flights, "--trusted-head", "0" * 32).exit_code == 1
+    assert run("verify", flights, "--trusted-head", sealed[:8]).exit_code == 2
