@@ -7,6 +7,7 @@
 from mlstore.engine.catalog import CatalogEntry
 from mlstore.engine.explain import Explanation
 from mlstore.engine.inspection import VerifyReport
+from mlstore.engine.joining import asof_join
 from mlstore.engine.reading import Rows
 from mlstore.engine.registration import Change, Plan
 from mlstore.errors import (
@@ -99,6 +100,7 @@ __all__ = [
     "UsageError",
     "VerifyReport",
     "__version__",
+    "asof_join",
     "binary",
     "bool_",
     "date",

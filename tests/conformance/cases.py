@@ -49,8 +49,12 @@ def load_check() -> ModuleType:
     return module
 
 
+def asof_cases() -> list[Any]:
+    return [case for case in load_check().load(FOLDER) if case.op == "asof"]
+
+
 def backward_cases() -> list[Any]:
-    return [case for case in load_check().load(FOLDER) if case.op == "asof" and case.params["direction"] == "backward"]
+    return [case for case in asof_cases() if case.params["direction"] == "backward"]
 
 
 def answer_from_store(case: Any, *, writes: int = 1) -> pa.Table:

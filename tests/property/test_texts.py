@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlstore._core.texts import lay_words, number_texts
+from mlstore._core.texts import find_texts, lay_words, number_texts
 from mlstore.format.keyvector import Keys
-from mlstore.format.texts import number_column, order_texts, take_texts
+from mlstore.format.texts import find_column, number_column, order_texts, take_texts
 
 # Few letters make equal texts and long common beginnings.
 texts = st.binary(max_size=3) | st.text("ab\0", max_size=20).map(str.encode)
@@ -77,3 +77,19 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         lay_words(offsets, data, 0, np.zeros(2, np.uint32), np.zeros(1, np.uint64))
 
     assert numbers.tolist() == [7]
+
+
+@given(st.lists(texts, unique=True, max_size=20), st.lists(st.none() | texts, max_size=30))
+def test_texts_are_found_among_known_ones_as_a_dict_finds_them(known: list[bytes], values: list[bytes | None]) -> None:
+    expected = {text: place for place, text in enumerate(known)}
+
+    numbers = find_column(number_column(pa.array(known, pa.binary()))[0], pa.array(values, pa.binary()))
+
+    assert numbers.tolist() == [expected.get(value, -1) for value in values]
+
+
+def test_known_texts_must_be_distinct() -> None:
+    twice = Keys.from_encoded([b"a", b"a"], "bytes")
+
+    with pytest.raises(ValueError, match="not distinct"):
+        find_texts(twice.offsets, twice.data, twice.offsets, twice.data, np.empty(0, np.uint8), 1, np.empty(2, np.int32))

@@ -24,6 +24,12 @@ def number_hashed(values: NDArray[np.int64], table: NDArray[np.int64], numbers: 
     (nothing usable) when there are more than uniques holds or they collide too often.
     """
 
+def find_narrow(values: NDArray[np.int64], low: int, table: NDArray[np.int32], numbers: NDArray[np.int32]) -> None:
+    """numbers[i] = table[values[i] - low], or -1 outside of the table."""
+
+def find_hashed(values: NDArray[np.int64], table: NDArray[np.int64], numbers: NDArray[np.int32]) -> None:
+    """The number that number_hashed gave each value, by the table it left; -1 if it never met it."""
+
 def rank_sorted(words: NDArray[np.uint64], rows: NDArray[np.uint32], low: int, ranks: NDArray[np.int32], uniques: NDArray[np.int64]) -> int:
     """Rank values by their sorted words, value - low, and the rows these come from. The count of distinct ones."""
 

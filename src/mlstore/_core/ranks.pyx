@@ -5,6 +5,11 @@ Four ways to find them, for values in order, of a narrow range, of few kinds, an
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
+from mlstore._core.prefetch cimport prefetch
+
+cdef enum:
+    AHEAD = 16                  # values between a fetch of their slots and its use
+
 
 cdef inline uint64_t scatter_bits(uint64_t value) noexcept nogil:
     """The finalizer of MurmurHash3: every bit of the value moves every bit of the answer."""
@@ -163,3 +168,40 @@ def combine_ranks(
     with nogil:
         for i in range(combined.shape[0]):
             combined[i] = -1 if combined[i] < 0 or ranks[i] < 0 else combined[i] * radix + ranks[i]
+
+
+def find_narrow(
+    const int64_t[::1] values,     # IN   [n]
+    int64_t low,
+    const int32_t[::1] table,      # IN   the number of value low + i, or -1
+    int32_t[::1] numbers,          # OUT  [n]
+):
+    """The number of each value by a table of all values it might have; -1 outside of it."""
+    cdef Py_ssize_t i
+    cdef uint64_t slot, size = <uint64_t> table.shape[0]
+    if numbers.shape[0] != values.shape[0]:
+        raise ValueError("values and numbers differ in length")
+    with nogil:
+        for i in range(values.shape[0]):
+            slot = <uint64_t> values[i] - <uint64_t> low
+            numbers[i] = table[slot] if slot < size else -1
+
+
+def find_hashed(
+    const int64_t[::1] values,     # IN   [n]
+    const int64_t[:, ::1] table,   # IN   [power of two, 2] as number_hashed left it, with free slots
+    int32_t[::1] numbers,          # OUT  [n]
+):
+    """The number that number_hashed gave each value; -1 if it never met it."""
+    cdef Py_ssize_t i, n = values.shape[0]
+    cdef uint64_t slot, mask = <uint64_t> table.shape[0] - 1
+    if table.shape[1] != 2 or table.shape[0] == 0 or table.shape[0] & (table.shape[0] - 1) or numbers.shape[0] != n:
+        raise ValueError("the table must be a power of two, and values and numbers of one length")
+    with nogil:
+        for i in range(n):
+            if i + AHEAD < n:
+                prefetch(&table[scatter_bits(<uint64_t> values[i + AHEAD]) & mask, 0])
+            slot = scatter_bits(<uint64_t> values[i]) & mask
+            while table[slot, 1] >= 0 and table[slot, 0] != values[i]:
+                slot = (slot + 1) & mask
+            numbers[i] = <int32_t> table[slot, 1]

@@ -7,6 +7,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
+import numpy as np
+
 from mlstore._core.prefetch cimport prefetch
 
 cdef enum:
@@ -58,6 +60,17 @@ cdef bint grow(Table* table) noexcept nogil:
     return True
 
 
+cdef inline Slot* seek(Table* table, const uint8_t* base, uint64_t hash, const uint8_t* text, int64_t size) noexcept nogil:
+    """The slot of a text, or the free one where it belongs. base: the data of the texts in the table."""
+    cdef uint64_t place = hash & table.mask
+    cdef Slot* slot = &table.slots[place]
+    # Equal hashes prove nothing: the texts themselves decide.
+    while slot.number and (slot.hash != hash or slot.size != size or memcmp(base + slot.begin, text, size) != 0):
+        place = (place + 1) & table.mask
+        slot = &table.slots[place]
+    return slot
+
+
 cdef int64_t number_all(
     const int64_t[::1] offsets,
     const uint8_t[::1] data,
@@ -68,7 +81,6 @@ cdef int64_t number_all(
     int64_t[::1] firsts,
 ) noexcept nogil:
     cdef uint64_t hashes[BATCH]
-    cdef uint64_t place
     cdef Py_ssize_t begin = 0, end, i, n = numbers.shape[0]
     cdef int64_t count = 0, size
     cdef Slot* slot
@@ -88,12 +100,7 @@ cdef int64_t number_all(
                 numbers[i] = -1
                 continue
             text, size = base + offsets[i], offsets[i + 1] - offsets[i]
-            place = hashes[i - begin] & table.mask
-            slot = &table.slots[place]
-            # Equal hashes prove nothing: the texts themselves decide.
-            while slot.number and (slot.hash != hashes[i - begin] or slot.size != size or memcmp(base + slot.begin, text, size) != 0):
-                place = (place + 1) & table.mask
-                slot = &table.slots[place]
+            slot = seek(table, base, hashes[i - begin], text, size)
             if slot.number == 0:
                 firsts[count] = i
                 count += 1
@@ -101,6 +108,33 @@ cdef int64_t number_all(
             numbers[i] = slot.number - 1
         begin = end
     return count
+
+
+cdef void find_all(
+    const uint8_t* known,
+    const int64_t[::1] offsets,
+    const uint8_t[::1] data,
+    const uint8_t[::1] valid,
+    uint64_t seed,
+    Table* table,
+    int32_t[::1] numbers,
+) noexcept nogil:
+    cdef uint64_t hashes[BATCH]
+    cdef Py_ssize_t begin = 0, end, i, n = numbers.shape[0]
+    cdef const uint8_t* base = &data[0] if data.shape[0] else NULL
+    while begin < n:
+        end = min(begin + BATCH, n)
+        for i in range(begin, end):
+            hashes[i - begin] = hash_text(base + offsets[i], offsets[i + 1] - offsets[i], seed)
+            prefetch(&table.slots[hashes[i - begin] & table.mask])
+        for i in range(begin, end):
+            prefetch(known + table.slots[hashes[i - begin] & table.mask].begin)
+        for i in range(begin, end):
+            if valid.shape[0] and not valid[i]:
+                numbers[i] = -1
+            else:
+                numbers[i] = seek(table, known, hashes[i - begin], base + offsets[i], offsets[i + 1] - offsets[i]).number - 1
+        begin = end
 
 
 def number_texts(
@@ -127,6 +161,42 @@ def number_texts(
     if count < 0:
         raise MemoryError
     return count
+
+
+def find_texts(
+    const int64_t[::1] known_offsets,   # IN   [m + 1] distinct texts
+    const uint8_t[::1] known_data,      # IN
+    const int64_t[::1] offsets,         # IN   [n + 1]
+    const uint8_t[::1] data,            # IN
+    const uint8_t[::1] valid,           # IN   [n] 0: a null; or empty
+    uint64_t seed,                      # IN   as of number_texts
+    int32_t[::1] numbers,               # OUT  [n] the place of each text among the known ones; -1 for a null and where it is none of them
+):
+    """Find texts among distinct ones."""
+    cdef Table table
+    cdef int64_t count
+    cdef Py_ssize_t known = known_offsets.shape[0] - 1
+    cdef int32_t[::1] places = np.empty(known, np.int32)
+    cdef int64_t[::1] firsts = np.empty(known, np.int64)
+    cdef const uint8_t[::1] no_valid = np.empty(0, np.uint8)
+    if offsets.shape[0] != numbers.shape[0] + 1 or valid.shape[0] not in (0, numbers.shape[0]):
+        raise ValueError("offsets, valid and numbers differ in length")
+    if offsets[0] < 0 or offsets[offsets.shape[0] - 1] > data.shape[0]:
+        raise ValueError("offsets reach beyond the data")
+    if known_offsets[0] < 0 or known_offsets[known] > known_data.shape[0] or known > 0x7FFFFFFF:
+        raise ValueError("offsets reach beyond the known data, or there are more texts than 31 bits can number")
+    table.slots, table.mask = <Slot*> calloc(FIRST_SLOTS, sizeof(Slot)), FIRST_SLOTS - 1
+    if table.slots == NULL:
+        raise MemoryError
+    with nogil:
+        count = number_all(known_offsets, known_data, no_valid, seed, &table, places, firsts)
+        if count >= 0:
+            find_all(&known_data[0] if known_data.shape[0] else NULL, offsets, data, valid, seed, &table, numbers)
+        free(table.slots)
+    if count < 0:
+        raise MemoryError
+    if count != known:
+        raise ValueError("the known texts are not distinct")
 
 
 def lay_words(

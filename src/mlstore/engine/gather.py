@@ -1,20 +1,36 @@
 """Gathering: the features of the winners, each in the slot of the row that asked."""
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlstore._core.gather import gather_bits, gather_fixed, measure_texts, pick_winners, write_texts
-from mlstore.engine.asof import Winners
-from mlstore.engine.block import Block, Int64, UInt32
+from mlstore.engine.block import Int64, UInt32
 from mlstore.schema.dtypes import DType
 
 Bytes = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
+_TAKEN_AS = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 _MOST_TEXT = 2**31 - 1  # bytes that 32-bit offsets reach
+
+
+class Columns(Protocol):
+    """Where values lie: a block of a history, or a batch of a table."""
+
+    def column(self, number: int) -> pa.Array: ...
+
+
+class Places(Protocol):
+    """The block and the row of each winner. source -1: there is none."""
+
+    @property
+    def source(self) -> NDArray[np.int32]: ...
+    @property
+    def row(self) -> UInt32: ...
 
 
 class Gatherer:
@@ -23,7 +39,7 @@ class Gatherer:
     found: [length] whether anything goes to a slot; wins: [blocks] how many rows of it are taken.
     """
 
-    def __init__(self, blocks: Sequence[Block], winners: Winners, slots: UInt32, length: int) -> None:
+    def __init__(self, blocks: Sequence[Columns], winners: Places, slots: UInt32, length: int) -> None:
         asks = len(slots)
         source, row, slot = np.empty(asks, np.int32), np.empty(asks, np.uint32), np.empty(asks, np.uint32)
         found = np.zeros(length, np.uint8)
@@ -37,7 +53,7 @@ class Gatherer:
 
     def column(self, number: int, dtype: DType) -> pa.Array:
         """The feature for every slot; null where nothing won."""
-        columns = [block.column(number) if wins else None for block, wins in zip(self._blocks, self.wins, strict=True)]
+        columns = self._columns(number)
         validity = self._validity(columns)
         if dtype.kind == "fixed":
             return self._fixed(columns, dtype, validity)
@@ -48,7 +64,17 @@ class Gatherer:
             return pa.Array.from_buffers(dtype.arrow, self._length, [validity, pa.py_buffer(np.packbits(bits, bitorder="little"))])
         if dtype.kind == "varlen":
             return self._texts(columns, dtype, validity)
-        return self._taken(columns, dtype)
+        return self._taken(columns, dtype.arrow)
+
+    def column_as(self, number: int, arrow: pa.DataType) -> pa.Array:
+        """The same of any Arrow type, in that type."""
+        dtype = DType(str(arrow), arrow)
+        if pa.types.is_primitive(arrow) or pa.types.is_decimal(arrow) or dtype.kind == "varlen":
+            return self.column(number, dtype)
+        return self._taken(self._columns(number), arrow)
+
+    def _columns(self, number: int) -> list[pa.Array | None]:
+        return [block.column(number) if wins else None for block, wins in zip(self._blocks, self.wins, strict=True)]
 
     def _validity(self, columns: Sequence[pa.Array | None]) -> pa.Buffer | None:
         if not any(column.null_count for column in columns if column is not None):
@@ -73,21 +99,24 @@ class Gatherer:
         offsets = np.zeros(self._length + 1, np.int32)
         size = measure_texts(starts, *self._picks, offsets)
         if size > _MOST_TEXT:
-            return self._taken(columns, dtype)
+            return self._taken(columns, dtype.arrow)
         texts = np.empty(size, np.uint8)
         write_texts(starts, _views(columns, lambda column: _bytes(column.buffers()[2], 0)), *self._picks, offsets, texts)
         return pa.Array.from_buffers(dtype.arrow, self._length, [validity, pa.py_buffer(offsets), pa.py_buffer(texts)])
 
-    def _taken(self, columns: Sequence[pa.Array | None], dtype: DType) -> pa.Array:
+    def _taken(self, columns: Sequence[pa.Array | None], arrow: pa.DataType) -> pa.Array:
         """By Arrow: for types whose values lie in several buffers."""
         there = [column for column in columns if column is not None]
         if not there:
-            return pa.nulls(self._length, dtype.arrow)
+            return pa.nulls(self._length, arrow)
         base = np.cumsum([0, *(0 if column is None else len(column) for column in columns)])
         source, row, slot = self._picks
         index = np.zeros(self._length, np.int64)
         index[slot] = base[source] + row
-        chosen = pa.chunked_array(there).take(pa.array(index, mask=~self.found))
+        values = pa.chunked_array(there)
+        if arrow in _TAKEN_AS:  # Arrow has no take for views
+            values = values.cast(_TAKEN_AS[arrow])
+        chosen = values.take(pa.array(index, mask=~self.found)).cast(arrow)
         return pa.concat_arrays(chosen.chunks) if chosen.num_chunks != 1 else chosen.chunk(0)
 
 

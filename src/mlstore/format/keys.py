@@ -27,7 +27,19 @@ from mlstore.format.ranks import Codes, rank_ints, rank_tuples
 from mlstore.format.texts import number_column, order_texts, take_texts
 from mlstore.schema.dtypes import DType
 
-__all__ = ["MAX_KEY", "Factorized", "KeyKind", "KeySpec", "Keys", "decode_keys", "encode_key", "factorize", "prefix_range"]
+__all__ = [
+    "MAX_KEY",
+    "Factorized",
+    "KeyKind",
+    "KeySpec",
+    "Keys",
+    "decode_keys",
+    "encode_key",
+    "factorize",
+    "ints_of",
+    "joined_values",
+    "prefix_range",
+]
 
 MAX_KEY = 440
 
@@ -110,25 +122,23 @@ def _factorize_component(column: Column) -> tuple[Keys, Codes]:
 
 
 def _factorize_ints(column: Column) -> tuple[Ints, Codes]:
-    valid = _joined(column.is_valid()) if column.null_count else None
-    return rank_ints(_ints_of(column), valid)
+    valid = joined_values(column.is_valid()) if column.null_count else None
+    return rank_ints(ints_of(column), valid)
 
 
-def _ints_of(column: Column) -> Ints:
+def ints_of(column: Column) -> Ints:
     """An integer-like column as int64, in order; anything where it is null."""
     if pa.types.is_boolean(column.type):
         column = column.cast(pa.int8())
-    elif pa.types.is_date32(column.type):
-        column = column.cast(pa.int32())
-    elif pa.types.is_timestamp(column.type):
-        column = column.cast(pa.int64())
+    elif pa.types.is_temporal(column.type):
+        column = column.cast(pa.int32() if column.type.bit_width == 32 else pa.int64())
     if column.null_count:
         column = column.fill_null(pa.scalar(0, column.type))
-    values = _joined(column)
+    values = joined_values(column)
     return (values ^ np.uint64(SIGN)).view(np.int64) if values.dtype == np.uint64 else values.astype(np.int64, copy=False)
 
 
-def _joined(column: Column) -> NDArray[Any]:
+def joined_values(column: Column) -> NDArray[Any]:
     """The values of a column without nulls in one array."""
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
     parts = [chunk.to_numpy(zero_copy_only=False) for chunk in chunks]

@@ -3,10 +3,22 @@
 Strings and tuples are brought here as integers, so equal ranks always mean equal values: nothing rests on a hash.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
-from mlstore._core.ranks import combine_ranks, mark_present, number_hashed, rank_ordered, rank_present, rank_sorted, survey_ints
+from mlstore._core.ranks import (
+    combine_ranks,
+    find_hashed,
+    find_narrow,
+    mark_present,
+    number_hashed,
+    rank_ordered,
+    rank_present,
+    rank_sorted,
+    survey_ints,
+)
 from mlstore._core.sort import sort_words
 from mlstore.errors import InvalidDataError
 
@@ -76,6 +88,32 @@ def _rank_many(values: Ints, low: int, high: int) -> tuple[Ints, Codes]:
     ranks, uniques = np.empty(len(values), np.int32), np.empty(len(values), np.int64)
     count = rank_sorted(words, rows, low, ranks, uniques)
     return uniques[:count].copy(), ranks
+
+
+def finder_of(uniques: Ints) -> Callable[[Ints], Codes]:
+    """What finds the place of each value among distinct ones in order, -1 where it is none of them; many threads may ask it at once."""
+    count = len(uniques)
+    low, high = (int(uniques[0]), int(uniques[-1])) if count else (0, 0)
+    if high - low <= 4 * count + 1024:
+        table = np.full(high - low + 1 if count else 0, -1, np.int32)
+        table[uniques - low] = np.arange(count, dtype=np.int32)
+        return lambda values: _found(values, lambda ints, numbers: find_narrow(ints, low, table, numbers))
+    slots = np.full((1 << (2 * count).bit_length(), 2), -1, np.int64)
+    if number_hashed(uniques, slots, np.empty(count, np.int32), np.empty(count, np.int64)) == count:
+        return lambda values: _found(values, lambda ints, numbers: find_hashed(ints, slots, numbers))
+    return lambda values: _bisected(uniques, values)
+
+
+def _found(values: Ints, find: Callable[[Ints, Codes], None]) -> Codes:
+    numbers = np.empty(len(values), np.int32)
+    find(np.ascontiguousarray(values), numbers)
+    return numbers
+
+
+def _bisected(uniques: Ints, values: Ints) -> Codes:
+    """For values made to collide in a hash table."""
+    places = np.minimum(np.searchsorted(uniques, values), len(uniques) - 1)
+    return np.where(uniques[places] == values, places, -1).astype(np.int32)
 
 
 def rank_tuples(columns: list[tuple[int, Codes]]) -> tuple[list[Ints], Codes]:

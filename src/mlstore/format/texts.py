@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mlstore._core.keys import measure_taken, write_taken
 from mlstore._core.sort import sort_words
-from mlstore._core.texts import lay_words, number_texts
+from mlstore._core.texts import find_texts, lay_words, number_texts
 from mlstore.format.keyvector import Bytes, Ints, Keys, sums
 
 Codes = NDArray[np.int32]
@@ -19,10 +19,25 @@ _WORD = 8  # bytes compared at a time
 def number_column(column: pa.Array) -> tuple[Keys, Codes]:
     """The distinct texts of a column of strings or binaries as they are met, and the number of each row's, -1 for a null."""
     offsets, data = _buffers(column)
-    valid = np.asarray(column.is_valid()).view(np.uint8) if column.null_count else np.empty(0, np.uint8)
     numbers, firsts = np.empty(len(column), np.int32), np.empty(len(column), np.int64)
-    count = number_texts(offsets, data, valid, int.from_bytes(os.urandom(8), "little"), numbers, firsts)
+    count = number_texts(offsets, data, _validity(column), _seed(), numbers, firsts)
     return take_texts(Keys(offsets=offsets, data=data), firsts[:count]), numbers
+
+
+def find_column(known: Keys, column: pa.Array) -> Codes:
+    """The place of each row's text among distinct ones; -1 for a null, and where it is none of them."""
+    offsets, data = _buffers(column)
+    numbers = np.empty(len(column), np.int32)
+    find_texts(known.offsets, known.data, offsets, data, _validity(column), _seed(), numbers)
+    return numbers
+
+
+def _validity(column: pa.Array) -> Bytes:
+    return np.asarray(column.is_valid()).view(np.uint8) if column.null_count else np.empty(0, np.uint8)
+
+
+def _seed() -> int:
+    return int.from_bytes(os.urandom(8), "little")
 
 
 def take_texts(texts: Keys, places: Ints) -> Keys:
