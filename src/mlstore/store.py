@@ -1,7 +1,5 @@
 """The store: one object over one file. Each method hands straight on to the journey that does the work."""
 
-import getpass
-import itertools
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -18,15 +16,16 @@ from mlstore.engine.ingest import Mode, Progress
 from mlstore.engine.selection import Features
 from mlstore.engine.session import Session
 from mlstore.errors import CorruptionError, UsageError
-from mlstore.format.manifest import Commit
+from mlstore.format.manifest import Commit, Ref
 from mlstore.schema.timestamps import instant_ns
 from mlstore.storage.environment import Environment
 from mlstore.version import __version__
+from mlstore.versioned import Versioned, current_user
 
 TimeLike = str | date
 
 
-class Store:
+class Store(Versioned):
     """A store, open in this process; made by `mlstore.open`. Safe to share between threads; reopens itself after a fork.
 
     Examples
@@ -45,9 +44,6 @@ class Store:
     >>> store.training_set(labels, ["spend"])["amount"].to_pylist()
     [1.5]
     """
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
 
     # -- definitions ---------------------------------------------------------------------------------------------------
 
@@ -90,9 +86,7 @@ class Store:
                 return self.plan(*definitions)
         with self._session.writing() as writing:
             steps = registration.plan_registration(writing.catalog, definitions)
-            return registration.apply_registration(
-                writing.writer, writing.scope, steps, author=author or _user(), message=message, now_us=writing.now_us
-            )
+            return registration.apply_registration(writing, steps, author=author or current_user(), message=message)
 
     def catalog(
         self, search: str | None = None, *, tag: str | None = None, owner: str | None = None, kind: str | None = None
@@ -151,7 +145,7 @@ class Store:
         UnknownNameError, ReadOnlyError, StoreFullError
         """
         _check_choice("mode", mode, ("append", "upsert"))
-        return ingest.write(self._session, name, data, mode=mode, author=author or _user(), message=message, progress=progress)
+        return ingest.write(self._session, name, data, mode=mode, author=author or current_user(), message=message, progress=progress)
 
     def delete(
         self,
@@ -175,7 +169,7 @@ class Store:
         where : pyarrow.compute.Expression, optional
             Over the columns that `read` gives.
         """
-        return deleting.delete(self._session, name, keys=keys, where=where, start=start, end=end, author=author or _user(), message=message)
+        return deleting.delete(self._session, name, keys=keys, where=where, start=start, end=end, author=author or current_user(), message=message)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -288,37 +282,6 @@ class Store:
         """
         return reading.read(self._session, name, columns=columns, where=where, start=start, end=end, as_of=as_of)
 
-    # -- versions ------------------------------------------------------------------------------------------------------
-
-    def snapshot(self, name: str, *, message: str = "") -> Commit:
-        """Name the version of now, for good. Costs one small record, whatever the size of the data.
-
-        Raises
-        ------
-        AlreadyExistsError
-            The name is taken; snapshots never move.
-        """
-        with self._session.writing() as context:
-            return versions.create_tag(context.writer, context.scope, name, message=message, now_us=context.now_us)
-
-    def at(self, version: str | date | Commit) -> "Store":
-        """The store as it was: a read-only handle on a snapshot's name, a commit (or its id, or the first digits of it), or a time.
-
-        `online_features` gives what was newest then, `read` and `training_set` the history as written by then.
-
-        Raises
-        ------
-        UnknownVersionError
-        """
-        with self._session.reading() as context:
-            commit = versions.resolve(context.reader, context.scope, version)
-        return Store(self._session.at(commit.seq, version.id if isinstance(version, Commit) else str(version)))
-
-    def history(self, *, limit: int | None = None) -> list[Commit]:
-        """The commits that made this version, newest first."""
-        with self._session.reading() as context:
-            return list(itertools.islice(versions.commits(context.reader, context.scope), limit))
-
     # -- care ----------------------------------------------------------------------------------------------------------
 
     def info(self) -> dict[str, Any]:
@@ -334,6 +297,7 @@ class Store:
         CorruptionError
             Something is wrong; the message lists what.
         """
+        self._session.require_outside("verify")
         with self._session.reading() as context:
             report = inspection.verify(context)
         if report.problems:
@@ -350,12 +314,14 @@ class Store:
         tier : {"hot", "cold"}, optional
             Move its segments: "cold" packs them with zstd (small), "hot" stores them raw (zero-copy).
         """
+        self._session.require_outside("optimize")
         if tier is not None:
             _check_choice("tier", tier, ("hot", "cold"))
-        return optimizing.optimize(self._session, table=table, tier=tier, author=_user())
+        return optimizing.optimize(self._session, table=table, tier=tier, author=current_user())
 
     def backup(self, path: str | os.PathLike[str]) -> None:
         """Copy the store, as of now and without gaps, to a new file, while others read and write."""
+        self._session.require_outside("backup")
         self._session.environment.copy_to(path)
 
     @property
@@ -365,6 +331,7 @@ class Store:
 
     def close(self) -> None:
         """Let go of the file. Arrays that were read stay valid."""
+        self._session.require_outside("close")
         self._session.environment.close()
 
     def __enter__(self) -> Self:
@@ -374,21 +341,31 @@ class Store:
         self.close()
 
     def __repr__(self) -> str:
-        place = self._session.place
-        return f"<mlstore.Store {self.path}{place and f' at {place}'}>"
+        branch, place = self._session.branch, self._session.place
+        shown = f" at {place}" if place else f" on {branch}" if branch != versions.MAIN else ""
+        return f"<mlstore.Store {self.path}{shown}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        environment, scope = self._session.environment, self._session.scope
-        return _reopen, (environment, scope, self._session.place)
+        session = self._session
+        session.require_outside("pickling the handle")
+        return _reopen, (session.environment, session.branch, session.past, session.place)
 
 
-def open(path: str | os.PathLike[str], *, read_only: bool = False, durability: Literal["full", "normal"] = "full") -> Store:
+def open(
+    path: str | os.PathLike[str],
+    *,
+    branch: str = versions.MAIN,
+    read_only: bool = False,
+    durability: Literal["full", "normal"] = "full",
+) -> Store:
     """Open a store, and create it if there is none.
 
     Parameters
     ----------
     path : str or path
         The file; ":memory:" for a store that vanishes when closed. A small `<file>-lock` beside it coordinates processes.
+    branch : str
+        Where to stand; it must exist.
     read_only : bool
         Refuse to write through this handle; the file must exist.
     durability : {"full", "normal"}
@@ -397,42 +374,36 @@ def open(path: str | os.PathLike[str], *, read_only: bool = False, durability: L
 
     Raises
     ------
-    NotAStoreError, FormatVersionError, StoreError
+    NotAStoreError, FormatVersionError, StoreError, UnknownVersionError
     """
     _check_choice("durability", durability, ("full", "normal"))
     environment = Environment.open(path, read_only=read_only, durability=durability, writer_version=__version__)
     try:
-        return Store(_session(environment))
+        return Store(_session(environment, branch))
     except BaseException:
         environment.close()
         raise
 
 
-def _session(environment: Environment) -> Session:
+def _session(environment: Environment, branch: str) -> Session:
     with environment.reader() as reader:
-        is_new = reader.get(versions.REFS, versions.MAIN.encode()) is None
+        is_new = versions.find_ref(reader, versions.MAIN) is None
     if is_new and not environment.is_read_only:
         with environment.writer() as writer:
-            if writer.get(versions.REFS, versions.MAIN.encode()) is None:
-                versions.create_branch(writer, versions.MAIN, (), now_us=_clock_us())
+            if versions.find_ref(writer, versions.MAIN) is None:
+                scope = versions.create_line(writer, ())
+                versions.put_ref(writer, versions.MAIN, Ref("branch", scope.line, 0, "", _clock_us(), ""))
     with environment.reader() as reader:
-        scope = versions.branch_scope(reader, versions.MAIN)
-    return Session.begin(environment, scope, _clock_us)
+        versions.branch_ref(reader, branch)
+    return Session.begin(environment, branch, _clock_us)
 
 
-def _reopen(environment: Environment, scope: versions.Scope, place: str) -> Store:
-    return Store(Session.begin(environment, scope, _clock_us, place=place))
+def _reopen(environment: Environment, branch: str, past: versions.Scope | None, place: str) -> Store:
+    return Store(Session.begin(environment, branch, _clock_us, past=past, place=place))
 
 
 def _clock_us() -> int:
     return time.time_ns() // 1000
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # no such user: a container with a bare number
-        return ""
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

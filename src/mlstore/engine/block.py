@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mlstore.engine.catalog import Relation
 from mlstore.engine.lazy import lazy
-from mlstore.engine.versions import LIVE
+from mlstore.engine.versions import FIRST_LINE, LIVE
 from mlstore.format.keys import Keys
 from mlstore.schema.dtypes import DType
 
@@ -55,19 +55,42 @@ class Content:
 
 
 class Block:
-    """A content as one version sees it: rows from `start` on, written up to `bound`, not deleted by then."""
+    """A content as one version sees it: rows from `start` on, written up to `bound`, not deleted by then.
+
+    `line` wrote it. `width`: how many features its rows have, where it may hold columns that another line knows nothing of.
+    `shadowed`: the rows that lines which see this one have deleted.
+    """
 
     def __init__(
-        self, relation: Relation, content: Content, *, bound: int, deletes: Deletes | None, start: int = 0, segment: int | None = None
+        self,
+        relation: Relation,
+        content: Content,
+        *,
+        bound: int,
+        deletes: Deletes | None,
+        start: int = 0,
+        segment: int | None = None,
+        line: int = FIRST_LINE,
+        width: int | None = None,
+        shadowed: Callable[["Block"], Int64] | None = None,
     ) -> None:
         self.relation = relation
         self.content = content
         self.segment = segment
         self.bound = bound
         self.start = start
+        self.line = line
+        self._width = width
         self._deletes = deletes
+        self._shadowed = shadowed
+
+    def zone(self, number: int, dtype: DType) -> tuple[object, object, bool] | None:
+        """See Content.zone."""
+        return None if self._width is not None and number >= self._width else self.content.zone(number, dtype)
 
     def column(self, number: int, lend: Lend | None = None) -> pa.Array:
+        if self._width is not None and number >= self._width:
+            return pa.nulls(self.content.rows, self.relation.layout.features[number].dtype.arrow)
         return self.content.column(self.relation, number, lend)
 
     @lazy
@@ -85,11 +108,14 @@ class Block:
     @lazy
     def hidden(self) -> NDArray[np.uint8]:
         """1 for each row deleted by this version; empty when none is."""
-        if self._deletes is None:
+        shadowed = NO_NUMBERS if self._shadowed is None else self._shadowed(self)
+        if self._deletes is None and not shadowed.size:
             return NO_BYTES
-        rows, seqs = self._deletes
         mask = np.zeros(self.content.rows, np.uint8)
-        mask[rows[seqs <= self.bound]] = 1
+        mask[shadowed] = 1
+        if self._deletes is not None:
+            rows, seqs = self._deletes
+            mask[rows[seqs <= self.bound]] = 1
         return mask
 
     @lazy

@@ -20,7 +20,8 @@ from mlstore.engine import limits, online, tail, upkeep
 from mlstore.engine.block import Int64
 from mlstore.engine.catalog import Relation
 from mlstore.engine.offline import MAX_TIME, MIN_TIME, load_state, put_state
-from mlstore.engine.removal import hide, pick_ranges
+from mlstore.engine.picking import pick_ranges
+from mlstore.engine.removal import hide
 from mlstore.engine.runs import Placement, Rows, level_of, plan_cuts, write_run
 from mlstore.engine.segments import SegmentContent, load_extents, put_entry
 from mlstore.engine.session import Session, WriteContext
@@ -71,7 +72,7 @@ def write_rows(context: WriteContext, relation: Relation, rows: Conformed, mode:
     tail.put_rows(writer, relation, line, [encoded[code] for code in batch.codes().tolist()], (batch.time, created, seq), packed)
     late = 0
     if relation.layout.is_online:
-        late = online.put_latest(writer, relation, line, encoded, [packed[end - 1] for end in batch.offsets[1:].tolist()])
+        late = online.put_latest(writer, relation, context.scope, encoded, [packed[end - 1] for end in batch.offsets[1:].tolist()])
     digest = hashlib.blake2b(b"".join(packed), digest_size=16).digest()
     _grow(context, relation, batch.time, late, tail_rows=count, tail_bytes=sum(map(len, packed)))
     return TableChange(mode, relation.label, relation.table, count, first_seq, first_seq + rows.rows - 1, digest)
@@ -159,7 +160,7 @@ def _hide_replaced(context: WriteContext, relation: Relation, keys: Keys, codes:
         first = last = time
     hidden = hide(context, history, pick_ranges(history.blocks(keys=keys), keys, codes, first, last), seq)
     if hidden.rows and layout.is_online:
-        online.refresh(context.writer, context.history(relation), context.scope.line, hidden.keys)
+        online.refresh(context.writer, context.history(relation), hidden.keys)
 
 
 def _grow(context: WriteContext, relation: Relation, time: Int64, late: int, **sizes: int) -> None:
@@ -267,7 +268,7 @@ def _put_newest(context: WriteContext, relation: Relation, content: SegmentConte
     index = pa.array(last)
     columns = [pc.take(content.column(relation, number), index) for number in range(len(relation.layout.features))]
     packed = relation.plan.encode(content.time[last], created, np.full(len(last), seq, np.int64), columns)
-    return online.put_latest(context.writer, relation, context.scope.line, content.keys.encoded(), packed)
+    return online.put_latest(context.writer, relation, context.scope, content.keys.encoded(), packed)
 
 
 def _tables(data: Any, relation: Relation) -> tuple[Iterator[pa.Table], int | None]:

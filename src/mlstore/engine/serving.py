@@ -76,7 +76,7 @@ def _one_view(context: ReadContext, selected: Selected, code: bytes | None, ask:
         found = _from_history(context, selected, Keys.from_encoded([code], relation.key_spec.kind), ask)
         told = (column[0].as_py() for column in (found.status, found.event_time, found.valid_to))
         return [column[0].as_py() for column in found.columns], *told
-    row = get_rows(context.reader, relation, context.scope.line, [code])[0]
+    row = get_rows(context.reader, relation, context.scope, [code])[0]
     if row is None:
         return nothing, NOT_FOUND, None, None
     time = peek(row)[1]
@@ -125,7 +125,7 @@ def _view(context: ReadContext, selected: Selected, keys: Keys, ask: Ask) -> _Fo
     relation = selected.relation
     if not context.scope.is_live or relation.layout.last_valid:
         return _from_history(context, selected, keys, ask)
-    decoded = relation.rows.decode(get_rows(context.reader, relation, context.scope.line, keys.encoded()), selected.numbers)
+    decoded = relation.rows.decode(get_rows(context.reader, relation, context.scope, keys.encoded()), selected.numbers)
     oldest = _oldest(selected, ask)
     outside = np.zeros(len(keys), np.bool_) if oldest is None else decoded.found & (decoded.event_time < oldest)
     columns = [_without(column, outside) for column in decoded.columns]

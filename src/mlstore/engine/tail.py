@@ -85,8 +85,8 @@ class TailContent(Content):
     def column(self, relation: Relation, number: int, lend: Lend | None = None) -> pa.Array:
         wanted = relation.layout.features[number].dtype.arrow
         if number not in self._columns or self._columns[number].type != wanted:
-            # A past version does not know the revisions after it, nor does it see their rows.
-            known = [row if revision_of(row) <= relation.revision else None for row in self.packed]
+            # A past version, or another line, does not know the revisions of later rows, nor does it see those rows.
+            known = [row if relation.knows(revision_of(row)) else None for row in self.packed]
             self._columns[number] = relation.rows.decode(known, [number]).columns[0]
         return self._columns[number]
 

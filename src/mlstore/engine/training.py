@@ -16,7 +16,7 @@ from mlstore.engine.block import NO_NUMBERS, Int64
 from mlstore.engine.lookup import look_up
 from mlstore.engine.selection import Features, Selected, select, status_names
 from mlstore.engine.session import ReadContext
-from mlstore.engine.versions import head
+from mlstore.engine.versions import newest
 from mlstore.errors import InvalidDataError, NameClashError, SchemaMismatchError
 from mlstore.format.fingerprint import hash_column
 from mlstore.format.keys import Keys, factorize
@@ -126,7 +126,7 @@ def _check_labels(labels: pa.Table, timestamp: str) -> None:
 def _metadata(
     context: ReadContext, labels: pa.Table, selection: list[Selected], options: Options, names: list[str], columns: list[pa.Array]
 ) -> dict[bytes, bytes]:
-    commit = head(context.reader, context.scope.line, context.scope.bound)
+    commit = newest(context.reader, context.scope)
     version = "" if commit is None else commit.id
     references = [reference for selected in selection for reference in selected.references]
     spec = {
