@@ -4,7 +4,9 @@
 >>> store = ml.open(":memory:")
 """
 
+from mlstore.engine.branches import Branch, RefMove
 from mlstore.engine.catalog import CatalogEntry
+from mlstore.engine.diff import Diff, TableDiff
 from mlstore.engine.explain import Explanation
 from mlstore.engine.inspection import VerifyReport
 from mlstore.engine.reading import Rows
@@ -16,6 +18,7 @@ from mlstore.errors import (
     DefinitionError,
     FormatVersionError,
     InvalidDataError,
+    MergeConflictError,
     MlstoreError,
     NameClashError,
     NotAStoreError,
@@ -61,6 +64,7 @@ from mlstore.version import __version__
 
 __all__ = [
     "AlreadyExistsError",
+    "Branch",
     "CatalogEntry",
     "Change",
     "ClosedError",
@@ -68,17 +72,20 @@ __all__ = [
     "CorruptionError",
     "DType",
     "DefinitionError",
+    "Diff",
     "Entity",
     "Explanation",
     "FeatureService",
     "FeatureView",
     "FormatVersionError",
     "InvalidDataError",
+    "MergeConflictError",
     "MlstoreError",
     "NameClashError",
     "NotAStoreError",
     "Plan",
     "ReadOnlyError",
+    "RefMove",
     "Rows",
     "SchemaMismatchError",
     "Store",
@@ -86,6 +93,7 @@ __all__ = [
     "StoreError",
     "StoreFullError",
     "Table",
+    "TableDiff",
     "UnknownNameError",
     "UnknownVersionError",
     "UsageError",

@@ -9,6 +9,7 @@ MlstoreError
 |  |- UnknownNameError (KeyError)      no such view, feature, entity, table, service
 |  |- UnknownVersionError (KeyError)   no such snapshot, branch, commit or time
 |  |- AlreadyExistsError               the name is taken
+|  |- MergeConflictError               both sides changed the same cell; choose a strategy
 |  `- ReadOnlyError (PermissionError)  a write through a handle that only reads
 `- StoreError (OSError)                mend the surroundings: path, disk, permission, program version; the command line exits with 1
    |- NotAStoreError                   the file is something else
@@ -82,6 +83,16 @@ class AlreadyExistsError(UsageError):
     """The name is taken."""
 
     kind = "already_exists"
+
+
+class MergeConflictError(UsageError):
+    """Both sides changed the same: `conflicts` is a pyarrow.Table with a row for each cell, row or definition."""
+
+    kind = "merge_conflict"
+
+    def __init__(self, message: str, *, hint: str = "", conflicts: object = None) -> None:
+        super().__init__(message, hint=hint)
+        self.conflicts = conflicts
 
 
 class ReadOnlyError(UsageError, PermissionError):

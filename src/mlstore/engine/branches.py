@@ -3,9 +3,10 @@
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from mlstore.engine import limits, online
+from mlstore.engine.ancestry import reach
 from mlstore.engine.changed import changed_keys
 from mlstore.engine.session import WriteContext
 from mlstore.engine.versions import (
@@ -21,6 +22,7 @@ from mlstore.engine.versions import (
     named,
     newest,
     put_ref,
+    resolve,
     scope_of,
     take_numbers,
 )
@@ -112,6 +114,17 @@ def delete_branch(context: WriteContext, name: str, *, author: str) -> None:
 def protect_branch(context: WriteContext, name: str, *, is_protected: bool) -> None:
     """Refuse, or allow again, to delete, rename or move back a branch."""
     put_ref(context.writer, name, replace(branch_ref(context.writer, name), is_protected=is_protected))
+
+
+def roll_back(context: WriteContext, name: str, to: str | date | Commit, *, author: str, message: str) -> Commit:
+    """Move a branch back to one of its versions; see Store.rollback."""
+    require_unprotected(context.reader, name, "rolled back")
+    commit = resolve(context.reader, context.scope, to)
+    if commit.seq > reach(context.reader, context.scope).get(commit.line, -1):
+        raise UsageError(f"commit {commit.id[:12]} is not part of branch {name!r}", hint="history() lists what is; merge() brings in more")
+    if newest(context.reader, context.scope) != commit:
+        move_branch(context, name, commit, "rollback", author=author, message=message)
+    return commit
 
 
 def move_branch(context: WriteContext, name: str, commit: Commit, action: str, *, author: str, message: str) -> Scope:

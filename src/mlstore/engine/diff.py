@@ -92,7 +92,7 @@ def table_diff(label: str, before: History | None, after: History | None) -> Tab
         # A table of another kind took the name: no row of the one stands for one of the other.
         assert old is not None and new is not None
         removed, added = RowSet(shape_of(old), old, difference.removed), RowSet(shape_of(new), new, difference.added)
-        return TableDiff(label, added.table(), removed.table(), added.shape.table([], NO_ROWS, NO_ROWS, []).slice(0, 0))
+        return TableDiff(label, added.table(), removed.table(), pa.table({}))
     removed, added, matched = match_difference(shape, old, new, difference)
     return TableDiff(
         label,
@@ -115,9 +115,6 @@ def match_difference(
 def contents(rows: RowSet) -> list[tuple[bytes, int, bytes]]:
     """(key, event time, content) of each row."""
     return list(zip(rows.keys, rows.time.tolist(), rows.packed, strict=True))
-
-
-NO_ROWS = np.empty(0, np.int64)
 
 
 def _changed(shape: Shape, removed: RowSet, added: RowSet, matched: Matched) -> pa.Table:

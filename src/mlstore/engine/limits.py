@@ -12,3 +12,5 @@ DECODED_BYTES = 1 << 28  # unpacked columns of cold segments kept in memory per 
 WRITE_THREADS = 2  # threads that build the segments of a bulk load; one more hands them to the disk
 OPEN_SEGMENTS = 4096  # segments a process keeps open
 POINT_KEYS = 256  # up to this many keys are looked up in the tail one by one
+MAX_LAYERS = 8  # a branch that would see more lines than this is merged into by copying, not by moving on to another line
+GRACE_US = 14 * 24 * 3600 * 1_000_000  # how long what a branch left behind stays readable

@@ -41,6 +41,11 @@ class RowSet:
     def __len__(self) -> int:
         return len(self.keys)
 
+    @property
+    def origin(self) -> Int64:
+        """Of each row, its place among the rows picked."""
+        return self._order
+
     @lazy
     def columns(self) -> list[pa.Array]:
         return [self._column(name, dtype.arrow) for name, dtype in self.shape.features]
