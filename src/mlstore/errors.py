@@ -22,6 +22,8 @@ MlstoreError
 Each error has a stable `kind` (for programs) and a `hint` (the cure, for people).
 """
 
+from typing import Any
+
 
 class MlstoreError(Exception):
     """Base of all errors of this package: `kind` is stable, `hint` says what to do."""
@@ -90,7 +92,7 @@ class MergeConflictError(UsageError):
 
     kind = "merge_conflict"
 
-    def __init__(self, message: str, *, hint: str = "", conflicts: object = None) -> None:
+    def __init__(self, message: str, *, hint: str = "", conflicts: Any = None) -> None:
         super().__init__(message, hint=hint)
         self.conflicts = conflicts
 

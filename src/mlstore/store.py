@@ -169,7 +169,9 @@ class Store(Versioned):
         where : pyarrow.compute.Expression, optional
             Over the columns that `read` gives.
         """
-        return deleting.delete(self._session, name, keys=keys, where=where, start=start, end=end, author=author or current_user(), message=message)
+        return deleting.delete(
+            self._session, name, keys=keys, where=where, start=start, end=end, author=author or current_user(), message=message
+        )
 
     # -- reading -------------------------------------------------------------------------------------------------------
 

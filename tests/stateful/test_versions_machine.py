@@ -240,7 +240,9 @@ class VersionsMachine(RuleBasedStateMachine):
 
         for world in VIEWS:
             rows = [Counter(model_contents(self.history.views[commit], world)) for commit in (before, after)]
-            gone, come = (Counter() if world.name not in found else diff_contents(found[world.name], world, side) for side in ("before", "after"))
+            gone, come = (
+                Counter() if world.name not in found else diff_contents(found[world.name], world, side) for side in ("before", "after")
+            )
             assert gone == rows[0] - rows[1]
             assert come == rows[1] - rows[0]
 

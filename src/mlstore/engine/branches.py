@@ -27,6 +27,7 @@ from mlstore.engine.versions import (
     take_numbers,
 )
 from mlstore.errors import ReadOnlyError, UsageError
+from mlstore.format.keymerge import merge_keys
 from mlstore.format.manifest import EPOCH, Commit, Ref, decode_fields, encode_fields
 from mlstore.storage.keyspace import declare
 from mlstore.storage.transaction import Reader, Writer
@@ -87,7 +88,13 @@ def fork(context: WriteContext, commit: Commit | None) -> Scope:
 def list_branches(reader: Reader) -> list[Branch]:
     """All branches by name."""
     return [
-        Branch(name, newest(reader, line_scope(reader, ref.line)), EPOCH + timedelta(microseconds=ref.created_us), ref.is_protected, ref.message)
+        Branch(
+            name,
+            newest(reader, line_scope(reader, ref.line)),
+            EPOCH + timedelta(microseconds=ref.created_us),
+            ref.is_protected,
+            ref.message,
+        )
         for name, ref in named(reader, "branch")
     ]
 
@@ -97,9 +104,9 @@ def rename_branch(context: WriteContext, name: str, new_name: str, *, author: st
     ref = _changeable(context.writer, name, "renamed")
     check_new_name(context.writer, new_name)
     commit = newest(context.writer, line_scope(context.writer, ref.line))
+    log_move(context, "rename", name, commit, commit, author=author, message=f"to {new_name}")
     put_ref(context.writer, new_name, ref)
     context.writer.delete(REFS, name.encode())
-    log_move(context, "rename", name, commit, commit, author=author, message=f"to {new_name}")
 
 
 def delete_branch(context: WriteContext, name: str, *, author: str) -> None:
@@ -176,7 +183,9 @@ def _keep_online(context: WriteContext, place: Scope) -> None:
         if not relation.layout.is_online:
             continue
         history = past.history(relation)
-        keys = changed_keys(history, present.history(relation))
+        # A row that came and went since is the same at both ends; what a fork in between saw of it is kept, and must not answer for us.
+        parts = changed_keys(history, present.history(relation)), online.kept_keys(context.reader, relation, place.line, place.bound)
+        keys = merge_keys(parts)
         for start in range(0, len(keys), limits.DIRECT_ROWS):
             part = keys.slice(start, min(start + limits.DIRECT_ROWS, len(keys)))
             found, rows = online.latest_rows(history, part)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mlstore.engine.block import Block, Int64
+from mlstore.engine.block import Block
 from mlstore.engine.offline import History, Layer
 from mlstore.engine.picking import Pick
 from mlstore.format.keymerge import merge_keys
@@ -34,17 +34,10 @@ def compare(before: History | None, after: History | None) -> Difference:
     new = {} if after is None else {layer.line: layer for layer in after.layers()}
     for line in sorted(old.keys() | new.keys()):
         for one, other in _pairs(before, old.get(line), after, new.get(line)):
-            seen_before, seen_after = _seen(one), _seen(other)
-            block = one or other
-            assert block is not None
-            gone = np.flatnonzero(seen_before & ~seen_after) if one and other else np.flatnonzero(seen_before) if one else NONE
-            come = np.flatnonzero(seen_after & ~seen_before) if one and other else np.flatnonzero(seen_after) if other else NONE
-            if gone.size:
-                assert one is not None
-                found.removed.append((one, gone))
-            if come.size:
-                assert other is not None
-                found.added.append((other, come))
+            if one is not None:
+                found.removed.extend(_rows(one, _seen(one) if other is None else _seen(one) & ~_seen(other)))
+            if other is not None:
+                found.added.extend(_rows(other, _seen(other) if one is None else _seen(other) & ~_seen(one)))
     return found
 
 
@@ -55,13 +48,12 @@ def changed_keys(before: History, after: History) -> Keys:
     return merge_keys(parts) if parts else Keys.from_encoded([], before.relation.key_spec.kind)
 
 
-NONE: Int64 = np.empty(0, np.int64)
-
-
-def _seen(block: Block | None) -> NDArray[np.bool_]:
-    if block is None:
-        return np.empty(0, np.bool_)
+def _seen(block: Block) -> NDArray[np.bool_]:
     return np.ones(block.content.rows, np.bool_) if block.visible is None else block.visible
+
+
+def _rows(block: Block, mask: NDArray[np.bool_]) -> list[Pick]:
+    return [(block, np.flatnonzero(mask))] if mask.any() else []
 
 
 def _pairs(
@@ -78,7 +70,11 @@ def _pairs(
     low, high = sorted((old.bound, new.bound))
     for entry in new.shelf.entries:
         if _may_differ(entry, new, low, high, names):
-            yield before.segment_block(old, entry), after.segment_block(new, entry)
+            # A block says of single rows whether they are too new; of a whole segment the entry does.
+            yield (
+                before.segment_block(old, entry) if entry.min_seq <= old.bound else None,
+                after.segment_block(new, entry) if entry.min_seq <= new.bound else None,
+            )
     if new.shelf.state.tail_rows and (low != high or names):
         yield from zip(before.tail_blocks(old), after.tail_blocks(new), strict=True)
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from mlstore.engine import online
 from mlstore.engine.block import Block, Int64
-from mlstore.engine.reading import Query, plan_query, read_rows
 from mlstore.engine.picking import pick_ranges, pick_where
+from mlstore.engine.reading import Query, plan_query, read_rows
 from mlstore.engine.removal import hide
 from mlstore.engine.session import Session
 from mlstore.engine.versions import take_numbers

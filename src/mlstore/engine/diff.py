@@ -65,7 +65,10 @@ class Diff(Mapping[str, TableDiff]):
         return {name: table.counts for name, table in self.tables.items()}
 
     def __str__(self) -> str:
-        rows = [f"{name}: {', '.join(f'{count:,} {what}' for what, count in counts.items() if count)}" for name, counts in self.summary().items()]
+        rows = [
+            f"{name}: {', '.join(f'{count:,} {what}' for what, count in counts.items() if count)}"
+            for name, counts in self.summary().items()
+        ]
         return "\n".join([*self.definitions, *rows]) or "nothing has changed"
 
 
@@ -102,9 +105,7 @@ def table_diff(label: str, before: History | None, after: History | None) -> Tab
     )
 
 
-def match_difference(
-    shape: Shape, old: Relation | None, new: Relation | None, difference: Difference
-) -> tuple[RowSet, RowSet, Matched]:
+def match_difference(shape: Shape, old: Relation | None, new: Relation | None, difference: Difference) -> tuple[RowSet, RowSet, Matched]:
     """The rows removed, the rows added, and how they belong together."""
     removed, added = RowSet(shape, old, difference.removed), RowSet(shape, new, difference.added)
     if not len(removed) or not len(added):
@@ -152,7 +153,9 @@ def _definitions(before: Catalog, after: Catalog) -> Iterator[str]:
         elif was is None:
             yield f"+ {kind} {label}"
         elif was.definition != now.definition:
-            changes = "; ".join(evolve(was.definition, now.definition).changes) if _comparable(was.definition, now.definition) else "replaced"
+            changes = (
+                "; ".join(evolve(was.definition, now.definition).changes) if _comparable(was.definition, now.definition) else "replaced"
+            )
             yield f"~ {kind} {label}: {changes or 'columns removed'}"
 
 

@@ -85,9 +85,7 @@ def write_here(context: WriteContext, relation: Relation, rows: Conformed) -> Ta
     writer, batch = context.writer, _order(relation, rows, "append", context.now_us)
     count = len(batch.time)
     cuts = plan_cuts(count, [column.nbytes for column in rows.features])
-    placement = Placement(
-        take_numbers(writer, "run"), level_of(count), first_segment=take_numbers(writer, "segment", len(cuts))
-    )
+    placement = Placement(take_numbers(writer, "run"), level_of(count), first_segment=take_numbers(writer, "segment", len(cuts)))
     sorted_rows = Rows(batch.keys, batch.offsets, batch.time, batch.created, batch.same_created, None, 0, batch.order, rows.features)
     run = write_run(lambda segment, extent, value: put_extent(writer, segment, extent, value), relation, sorted_rows, placement, cuts)
     return _publish(context, relation, [run], "append")

@@ -135,9 +135,7 @@ def _verify_snapshots(context: ReadContext, checks: Counter[str]) -> list[str]:
 
 def _verify_table(context: ReadContext, relation: Relation, checks: Counter[str], seen: set[object]) -> list[str]:
     scope, history = context.scope, context.history(relation)
-    problems = [
-        problem for line, _ in scope.layers() for problem in _verify_line(context, relation, line, checks, seen)
-    ]
+    problems = [problem for line, _ in scope.layers() for problem in _verify_line(context, relation, line, checks, seen)]
     if problems:
         return problems
     visible = _visible_rows(history)

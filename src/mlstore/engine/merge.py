@@ -214,9 +214,7 @@ def _blended(shape: Shape, blends: Sequence[Blend]) -> Conformed:
     for number, (_, dtype) in enumerate(shape.features):
         given = [blend.choices[number] for blend in blends]
         values = pa.array([choice.value if isinstance(choice, Given) else None for choice in given], dtype.arrow)
-        index = [
-            place + count * (2 if isinstance(choice, Given) else 0 if choice == OURS else 1) for place, choice in enumerate(given)
-        ]
+        index = [place + count * (2 if isinstance(choice, Given) else 0 if choice == OURS else 1) for place, choice in enumerate(given)]
         stacked = pa.chunked_array([ours.columns[number], theirs.columns[number], values], dtype.arrow)
         columns.append(pa.concat_arrays(stacked.take(pa.array(index, pa.int64())).chunks))
     created = np.maximum(ours.created, theirs.created)
@@ -231,7 +229,9 @@ def _refusal(conflicts: Sequence[tuple[_TableMerge, Conflict]], definitions: Seq
         shown = ", ".join(
             f"{field.name}={column[0].as_py()}" for field, column in zip(made.shape.layout.keys, made.shape.key_columns([key]), strict=True)
         )
-        rows.append([made.relation.label, shown, *(None if abs(tick) >= 2**63 // scale else tick * scale for tick in (time, created)), *told])
+        rows.append(
+            [made.relation.label, shown, *(None if abs(tick) >= 2**63 // scale else tick * scale for tick in (time, created)), *told]
+        )
     rows += [[each.label, "", None, None, each.attribute, *map(str, (each.base, each.ours, each.theirs))] for each in definitions]
     table = pa.Table.from_arrays([pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), CONFLICTS, strict=True)],
                                  schema=CONFLICTS)  # fmt: skip

@@ -40,11 +40,17 @@ def find_namesakes(history: History, picks: Sequence[Pick]) -> list[Pick]:
     picked = {token for block, rows in picks for _, token in _tokens(block, rows)}
     ranges = list(pick_ranges(blocks, names.keys, names.codes, names.time, names.time))
     hidden = names.names()
-    equals = {name[:3] for block, rows in ranges for name, token in _tokens(block, _seen(block, rows)) if name in hidden and token not in picked}
+    equals = {
+        name[:3] for block, rows in ranges for name, token in _tokens(block, _seen(block, rows)) if name in hidden and token not in picked
+    }
     staying = []
     for block, rows in ranges:
         seen = _seen(block, rows)
-        stays = [row for row, (name, token) in zip(seen.tolist(), _tokens(block, seen), strict=True) if name[:3] in equals and token not in picked]
+        stays = [
+            row
+            for row, (name, token) in zip(seen.tolist(), _tokens(block, seen), strict=True)
+            if name[:3] in equals and token not in picked
+        ]
         if stays:
             staying.append((block, np.array(stays, np.int64)))
     return staying

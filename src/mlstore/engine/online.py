@@ -72,6 +72,14 @@ def keep(writer: Writer, relation: Relation, line: int, fork: int, rows: Iterabl
         writer.put(KEPT, prefix + key + suffix, row or b"", overwrite=False)
 
 
+def kept_keys(reader: Reader, relation: Relation, line: int, fork: int) -> Keys:
+    """The keys of rows kept for forks behind this one."""
+    prefix = online_prefix(relation, line)
+    records = (record for record, _ in reader.scan_prefix(KEPT, prefix))
+    keys = {record[len(prefix) : -_FORK.size] for record in records if _FORK.unpack(record[-_FORK.size :])[0] > fork}
+    return Keys.from_encoded(sorted(keys), relation.key_spec.kind)
+
+
 def _keep_for_forks(writer: Writer, relation: Relation, line: int, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
     """What is about to change is what the newest fork sees, unless it changed since: then the row is kept already."""
     fork = newest_fork(writer, line) if rows else None

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from mlstore.engine.block import Block, Deletes, Int64
+from mlstore.engine.block import Deletes, Int64
 from mlstore.engine.catalog import Relation
 from mlstore.engine.namesakes import find_namesakes, name_rows
 from mlstore.engine.offline import History, load_state, put_state
@@ -21,6 +20,7 @@ from mlstore.engine.shadows import put_shadows
 from mlstore.engine.tail import TailContent, hide_rows, put_rows
 from mlstore.engine.versions import take_numbers
 from mlstore.format.keys import Keys
+
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
@@ -92,9 +92,7 @@ def _write_again(context: WriteContext, relation: Relation, picks: Sequence[Pick
     put_rows(writer, relation, line, [keys[place] for place in order.tolist()], (time[order], created[order], seq), packed)
     state = load_state(writer, relation.table, line)
     size = state.tail_bytes + sum(map(len, packed))
-    put_state(
-        writer, relation.table, line, state.changed(rows=state.rows + count, tail_rows=state.tail_rows + count, tail_bytes=size)
-    )
+    put_state(writer, relation.table, line, state.changed(rows=state.rows + count, tail_rows=state.tail_rows + count, tail_bytes=size))
 
 
 def _merge(held: Deletes | None, rows: Int64, seq: int) -> Deletes:

@@ -29,7 +29,9 @@ class RowSet:
     def __init__(self, shape: "Shape", relation: Relation | None, picks: Sequence[Pick]) -> None:
         self.shape = shape
         named = [key for block, rows in picks for key in block.keys.take(block.key_of(rows)).encoded()]
-        time, created, seq = (_joined([clock(block, rows) for block, rows in picks]) for clock in _CLOCKS)
+        time = _joined([block.content.time[rows] for block, rows in picks])
+        created = _joined([block.created_of(rows) for block, rows in picks])
+        seq = _joined([block.seq_of(rows) for block, rows in picks])
         distinct = {key: code for code, key in enumerate(sorted(set(named)))}
         codes = np.array([distinct[key] for key in named], np.int64)
         self._order = np.lexsort((seq, created, time, codes))
@@ -147,13 +149,6 @@ def common_shape(before: Relation | None, after: Relation | None) -> Shape | Non
         else:
             return None
     return Shape(layouts[1], list(features.items()))
-
-
-_CLOCKS = (
-    lambda block, rows: block.content.time[rows],
-    lambda block, rows: block.created_of(rows),
-    lambda block, rows: block.seq_of(rows),
-)
 
 
 def _joined(parts: list[Int64]) -> Int64:

@@ -98,7 +98,9 @@ class Resolver:
         return rule if isinstance(rule, str) else UNRESOLVED
 
 
-def changes(layout: Layout, matched: Matched, removed: Sequence[tuple[bytes, int, bytes]], added: Sequence[tuple[bytes, int, bytes]]) -> Side:
+def changes(
+    layout: Layout, matched: Matched, removed: Sequence[tuple[bytes, int, bytes]], added: Sequence[tuple[bytes, int, bytes]]
+) -> Side:
     """What one side did, by row."""
     found: dict[Group, list[Change]] = defaultdict(list)
 
@@ -201,5 +203,5 @@ def conflict_cells(conflicts: Sequence[Conflict]) -> Iterator[tuple[bytes, int, 
     """(key, event time, created, column, base, ours, theirs) of each conflict, values as text; column "": the whole row."""
     for conflict in conflicts:
         _, time, created, _ = peek(conflict.row)
-        shown = (None if value is None else str(value) for value in (conflict.base, conflict.ours, conflict.theirs))
-        yield conflict.key, time, created, conflict.column or "", *shown
+        base, ours, theirs = (None if value is None else str(value) for value in (conflict.base, conflict.ours, conflict.theirs))
+        yield conflict.key, time, created, conflict.column or "", base, ours, theirs
