@@ -136,7 +136,7 @@ class Versioned:
     def rollback(self, to: Version, *, message: str = "", author: str = "") -> Commit:
         """Move this branch back to one of its versions; online values follow in the same transaction. Costs what has changed since.
 
-        What came after is seen no more, but stays readable by commit id for a grace period (14 days): `reflog` tells where the branch stood,
+        What came after is seen no more, but stays readable by commit id for 14 days: `reflog` tells where the branch stood,
         and `store.branch("rescue", at=commit_id)` brings it back. Snapshots keep what they name for good.
 
         Raises
@@ -153,7 +153,7 @@ class Versioned:
     def revert(self, commit: Version, *, strategy: Strategy = None, message: str = "", author: str = "") -> Commit:
         """Undo what one commit did, with a new commit on top; what came after it stays. Online values follow.
 
-        Rows changed since are conflicts: `strategy` as in `merge`, where "ours" is what is here now and "theirs" what was before the commit.
+        Rows changed since are conflicts: `strategy` as in `merge`; "ours" is what is here now, "theirs" what was before the commit.
         """
         self._session.require_outside("revert")
         return merge.revert(self._session, commit, strategy, author=author or current_user(), message=message)

@@ -188,7 +188,8 @@ class VersionsMachine(RuleBasedStateMachine):
         if base == theirs:
             assert commit.id == ours
         elif commit.id == theirs:
-            assert base == ours and fast_forward
+            assert base == ours
+            assert fast_forward
             self.history.heads[name] = theirs
         else:
             assert commit.parents == (ours, theirs)

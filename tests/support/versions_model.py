@@ -132,7 +132,8 @@ def _only_in(one: ViewModel, other: ViewModel) -> list[Row]:
 def _same_row(ours: tuple[Row | None, Row | None], theirs: tuple[Row | None, Row | None]) -> bool:
     if ours[0] is not None or theirs[0] is not None:
         return (ours[0] and content(ours[0])) == (theirs[0] and content(theirs[0]))
-    assert ours[1] is not None and theirs[1] is not None
+    assert ours[1] is not None
+    assert theirs[1] is not None
     return ours[1].created == theirs[1].created
 
 

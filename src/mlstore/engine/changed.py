@@ -62,7 +62,8 @@ def _pairs(
     """The same blocks as both places see them, without those that look the same to both."""
     if before is None or old is None or after is None or new is None:
         history, layer = (before, old) if old is not None else (after, new)
-        assert history is not None and layer is not None
+        assert history is not None
+        assert layer is not None
         for block in _blocks(history, layer):
             yield (block, None) if old is not None else (None, block)
         return

@@ -93,7 +93,8 @@ def table_diff(label: str, before: History | None, after: History | None) -> Tab
     difference = compare(before, after)
     if shape is None:
         # A table of another kind took the name: no row of the one stands for one of the other.
-        assert old is not None and new is not None
+        assert old is not None
+        assert new is not None
         removed, added = RowSet(shape_of(old), old, difference.removed), RowSet(shape_of(new), new, difference.added)
         return TableDiff(label, added.table(), removed.table(), pa.table({}))
     removed, added, matched = match_difference(shape, old, new, difference)

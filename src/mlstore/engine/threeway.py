@@ -133,7 +133,8 @@ def plan_merge(table: str, layout: Layout, plan: RowPlan, ours: Side, theirs: Si
 def _concern_one_row(layout: Layout, ours: Change, theirs: Change) -> bool:
     if ours.before is not None or theirs.before is not None:
         return ours.before == theirs.before
-    assert ours.after is not None and theirs.after is not None
+    assert ours.after is not None
+    assert theirs.after is not None
     if not layout.is_online:
         return bool(layout.keys) or ours.after == theirs.after
     return peek(ours.after)[1:3] == peek(theirs.after)[1:3]
@@ -166,7 +167,8 @@ def _replace(key: bytes, old: bytes | None, new: bytes | None, made: MergePlan) 
 
 
 def _merge_cells(table: str, plan: RowPlan, ours: Change, theirs: Change, resolver: Resolver, made: MergePlan) -> None:
-    assert ours.after is not None and theirs.after is not None
+    assert ours.after is not None
+    assert theirs.after is not None
     values = [plan.decode_one(row) for row in (ours.after, theirs.after)]
     base = [None] * len(plan.fields) if ours.before is None else plan.decode_one(ours.before)
     choices = []

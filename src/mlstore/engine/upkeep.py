@@ -186,7 +186,7 @@ def plan_cut(blocks: Sequence[Block], has_more: Sequence[bool]) -> tuple[bytes, 
 
 
 def rewrite(context: WriteContext, relation: Relation, slices: Sequence[Slice], placement: Placement) -> list[SegmentEntry]:
-    """Write rows of several blocks as one run, deletes included. Deleted rows beyond the retention that no snapshot or branch sees are dropped."""
+    """Write rows of several blocks as one run, deletes included. Expired rows that no snapshot or branch sees are dropped."""
     writer, line = context.writer, context.scope.line
     rows, deleted = _merge_rows(relation, slices, _droppable(context, relation))
     if not rows.count:
