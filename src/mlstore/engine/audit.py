@@ -22,6 +22,7 @@ AUDIT = declare("audit")  # seq -> act; "head" -> id of the newest act
 
 HEAD = b"head"
 SNAPSHOT = "snapshot"
+BRANCH = "branch "  # and what was done to it: create, rename, delete, protect, unprotect, rollback, merge
 
 SCHEMA = pa.schema(
     [
