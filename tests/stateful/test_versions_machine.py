@@ -1,4 +1,4 @@
-"""Branches under a random life against plain copies: writes, deletes, transactions, branching, diff, merge, rollback, revert.
+"""Branches under a random life against plain copies: writes, deletes, forgetting, transactions, branching, diff, merge, rollback, revert.
 
 The store works with limits so small that tails are sealed, runs are merged and lines are swept within a few steps.
 """
@@ -58,6 +58,7 @@ class VersionsMachine(RuleBasedStateMachine):
         self.store = ml.open(self.path, durability="normal")
         self.history = History()
         self.snapshots: dict[str, str] = {}
+        self.handles: dict[str, ml.Store] = {}  # kept: with prepared readers, and what they remember
         self.count = 0
 
     @initialize()
@@ -140,6 +141,31 @@ class VersionsMachine(RuleBasedStateMachine):
         assert len(commit.changes) == len(VIEWS) + 1
         self.history.commit(name, commit.id, views)
 
+    @rule(data=st.data(), pick=picks, world=worlds)
+    def forget_a_key_on_every_branch(self, data: st.DataObject, pick: int, world: World) -> None:
+        name, store = self.branch(pick)
+        key = data.draw(st.sampled_from(world.written_keys))
+
+        report = store.forget(f"{world.name}_entity", key_columns(world, [key]))
+
+        for views in self.history.views.values():
+            views[world.name].delete(lambda row: row.key == key)
+        self.history.commit(name, report.commit.id, self.history.at(name))
+
+    @rule(data=st.data(), pick=picks, world=worlds)
+    def stream(self, data: st.DataObject, pick: int, world: World) -> None:
+        name, store = self.branch(pick)
+        views = self.history.at(name)
+        facts = data.draw(fact_lists(world, bulk_rows=5))
+        if not facts:
+            return
+
+        with store.stream(world.name) as stream:
+            commit = stream.append_many(fact_table(world, facts)).result()
+
+        views[world.name].append(facts, commit_time=microseconds(commit.time))
+        self.history.commit(name, commit.id, views)
+
     @rule(pick=picks, tier=st.sampled_from([None, "cold", "hot"]))
     def optimize(self, pick: int, tier: str | None) -> None:
         self.branch(pick)[1].optimize(tier=tier)
@@ -147,6 +173,7 @@ class VersionsMachine(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.store.close()
+        self.handles.clear()
         self.store = ml.open(self.path, durability="normal")
 
     # ------------------------------------------------------------ versions
@@ -228,6 +255,7 @@ class VersionsMachine(RuleBasedStateMachine):
             return
         self.store.delete_branch(name)
         del self.history.heads[name]
+        self.handles.pop(name, None)
 
     # ------------------------------------------------------------ questions
 
@@ -264,10 +292,11 @@ class VersionsMachine(RuleBasedStateMachine):
     @invariant()
     def every_branch_shows_its_own(self) -> None:
         for name, commit in self.history.heads.items():
-            store = self.store.checkout(name)
-            assert store.history(limit=1)[0].id == commit
-            for world in VIEWS:
-                assert_shows(store, world, self.history.views[commit])
+            fresh = self.store.checkout(name)
+            for store in (fresh, self.handles.setdefault(name, fresh)):
+                assert store.history(limit=1)[0].id == commit
+                for world in VIEWS:
+                    assert_shows(store, world, self.history.views[commit])
 
     @invariant()
     def the_file_is_whole(self) -> None:
@@ -277,7 +306,11 @@ class VersionsMachine(RuleBasedStateMachine):
 def assert_shows(store: ml.Store, world: World, views: Views) -> None:
     model = views[world.name]
     now = max((row.event_time for row in model.rows), default=0)
-    assert online_answers(store, world, now=now) == [model.online(key, now=now) for key in world.universe]
+    expected = [model.online(key, now=now) for key in world.universe]
+    assert online_answers(store, world, now=now) == expected
+    for key, answer in zip(world.universe, expected, strict=True):
+        one = store.online_features([world.name], dict(zip(world.keys, key, strict=True)), now=instant(now))
+        assert repr([one[name] for name in FEATURES]) == repr([answer.values[name] for name in FEATURES])
     assert Counter(map(repr, history_rows(store.read(world.name).table(), world))) == Counter(model_contents(views, world))
 
 

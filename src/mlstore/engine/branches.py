@@ -104,7 +104,7 @@ def rename_branch(context: WriteContext, name: str, new_name: str, *, author: st
     ref = _changeable(context.writer, name, "renamed")
     check_new_name(context.writer, new_name)
     commit = newest(context.writer, line_scope(context.writer, ref.line))
-    log_move(context, "rename", name, commit, commit, author=author, message=f"to {new_name}")
+    log_move(context, "rename", name, commit, commit, author=author, message=f"to {new_name}", new_name=new_name)
     put_ref(context.writer, new_name, ref)
     context.writer.delete(REFS, name.encode())
 
@@ -150,11 +150,27 @@ def move_branch(context: WriteContext, name: str, commit: Commit, action: str, *
 
 
 def log_move(
-    context: WriteContext, action: str, name: str, before: Commit | None, after: Commit | None, *, author: str, message: str
+    context: WriteContext,
+    action: str,
+    name: str,
+    before: Commit | None,
+    after: Commit | None,
+    *,
+    author: str,
+    message: str,
+    new_name: str | None = None,
 ) -> None:
     """Write down what happens to a branch, here and in the audit. Called before its name moves."""
     audit.record_act(
-        context.writer, audit.BRANCH + action, name, time_us=context.now_us, author=author, before=before, after=after, message=message
+        context.writer,
+        audit.BRANCH + action,
+        name,
+        time_us=context.now_us,
+        author=author,
+        before=before,
+        after=after,
+        message=message,
+        details={} if new_name is None else {audit.NEW_NAME: new_name},
     )
     number = take_numbers(context.writer, "reflog")
     line = branch_ref(context.writer, name).line if action != "create" else 0
