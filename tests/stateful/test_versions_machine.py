@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import mlstore as ml
+from mlstore.engine import limits
 from tests.support.data import (
     answers,
     fact_lists,
@@ -156,7 +157,7 @@ class VersionsMachine(RuleBasedStateMachine):
     def stream(self, data: st.DataObject, pick: int, world: World) -> None:
         name, store = self.branch(pick)
         views = self.history.at(name)
-        facts = data.draw(fact_lists(world, bulk_rows=5))
+        facts = data.draw(fact_lists(world, bulk_rows=5))[: limits.DIRECT_ROWS]
         if not facts:
             return
 
