@@ -58,7 +58,8 @@ class Care(Face):
         Returns
         -------
         pyarrow.Table
-            seq, time, author, action ("commit", "snapshot", ...), subject, rows, the commit `before` and `after`, message, id, parents.
+            seq, time, author, action ("commit", "snapshot", "branch rollback", ...), subject, rows, the commit `before` and `after`,
+            message, id, parents.
         """
         with self._session.reading() as context:
             return audit.read_audit(context, since=since)

@@ -166,6 +166,7 @@ def test_within_a_transaction_one_key_is_answered_with_its_own_writes(shop: ml.S
 
 
 def test_sequences_and_ranges_of_a_branch_are_of_what_it_sees(shop: ml.Store) -> None:
+    shop.write("spend", rows({"yan": 2}, day=2))
     trial = shop.branch("trial")
     shop.write("spend", rows({"doomed": 3, "zoe": 3}, day=3))
     trial.write("spend", rows({"doomed": 4, "bob": 4}, day=4))
@@ -173,8 +174,12 @@ def test_sequences_and_ranges_of_a_branch_are_of_what_it_sees(shop: ml.Store) ->
 
     assert trial.online_features(["spend"], {"name": "doomed"}, last_n=5)["amount"] == [2, 4]
     assert shop.online_features(["spend"], {"name": "doomed"}, last_n=5)["amount"] == [2, 3]
-    assert trial.online_range(["spend"]).table().to_pylist() == [{"name": "bob", "amount": 4}, {"name": "doomed", "amount": 4}]
-    assert shop.online_range(["spend"]).table()["name"].to_pylist() == ["ann", "doomed", "zoe"]
+    assert trial.online_range(["spend"]).table().to_pylist() == [
+        {"name": "bob", "amount": 4},
+        {"name": "doomed", "amount": 4},
+        {"name": "yan", "amount": 2},
+    ]
+    assert shop.online_range(["spend"]).table()["name"].to_pylist() == ["ann", "doomed", "yan", "zoe"]
 
 
 def test_freshness_of_a_branch_is_of_the_rows_it_sees(shop: ml.Store) -> None:
