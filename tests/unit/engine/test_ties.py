@@ -69,14 +69,14 @@ def test_ties_are_settled_alike_while_segments_move_to_another_tier(store: ml.St
     monkeypatch.setattr(limits, "SEGMENT_ROWS", 1)
     store.apply(*PLAIN.definitions())
     store.write("plain", fact_table(PLAIN, TIED))
-    steps, rewrite_one = count(), optimizing._rewrite_one
+    steps, rewrite_one = count(), optimizing.rewrite_segment
 
-    def rewrite_some(*arguments: Any) -> None:
+    def rewrite_some(*arguments: Any) -> Any:
         if next(steps) == moved:
             raise KeyboardInterrupt
-        rewrite_one(*arguments)
+        return rewrite_one(*arguments)
 
-    monkeypatch.setattr(optimizing, "_rewrite_one", rewrite_some)
+    monkeypatch.setattr(optimizing, "rewrite_segment", rewrite_some)
     with pytest.raises(KeyboardInterrupt):
         store.optimize(tier="cold")
 
