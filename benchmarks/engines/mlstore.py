@@ -74,10 +74,8 @@ class Engine:
     def make_cold(self) -> None:
         self._store.optimize(tier="cold")
 
-    def backup_bytes(self) -> int:
-        copy = self._folder / "copy.mls"
-        self._store.backup(copy)
-        return copy.stat().st_size
+    def compact(self) -> None:
+        self._store.compact()
 
     def build_views(self, history: History, store: Path) -> None:
         entity = ml.Entity(KEY, keys={KEY: ml.int64 if history.keys == "int" else ml.string})

@@ -1,4 +1,4 @@
-"""The command line: `mlstore init|apply|write|online|training-set|read|snapshot|log|catalog|info|verify|optimize|backup|demo`.
+"""The command line: `mlstore init|apply|write|online|training-set|read|snapshot|log|catalog|info|verify|optimize|compact|backup|demo`.
 
 A door: it turns words into calls of the public face and answers into text, and knows nothing of what lies beneath.
 Answers go to standard output, everything else (progress, notes, errors) to standard error.

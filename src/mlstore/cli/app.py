@@ -41,7 +41,13 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Begin": {"demo": demo.demo, "init": defining.init, "apply": defining.apply, "catalog": defining.catalog},
     "Data": {"write": writing.write, "online": asking.online, "training-set": asking.training_set, "read": asking.read},
     "Versions": {"snapshot": versions.snapshot, "log": versions.log},
-    "The file": {"info": upkeep.info, "verify": upkeep.verify, "optimize": upkeep.optimize, "backup": upkeep.backup},
+    "The file": {
+        "info": upkeep.info,
+        "verify": upkeep.verify,
+        "optimize": upkeep.optimize,
+        "compact": upkeep.compact,
+        "backup": upkeep.backup,
+    },
 }
 
 for panel, commands in COMMANDS.items():

@@ -1,4 +1,4 @@
-"""Commands about the file itself: info, verify, optimize, backup."""
+"""Commands about the file itself: info, verify, optimize, compact, backup."""
 
 from __future__ import annotations
 
@@ -75,6 +75,16 @@ def optimize(
         print_json(plain_value(done))
     else:
         print_fields({name: _show_fact(name, fact) for name, fact in done.items()})
+
+
+def compact(store: StorePath, as_json: AsJson = False) -> None:
+    """Write the file anew at the size of what lives in it; no other process may have it open."""
+    with open_store(store, is_writing=True) as opened, progress_bar(f"compacting {store}"):
+        done = opened.compact()
+    if as_json:
+        print_json({"bytes_before": done.bytes_before, "bytes_after": done.bytes_after, "bytes_freed": done.bytes_freed})
+    else:
+        print_line(f"{store}: {show_size(done.bytes_before)} before, {show_size(done.bytes_after)} now")
 
 
 def backup(

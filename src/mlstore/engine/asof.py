@@ -6,7 +6,7 @@ Questions are grouped by key; `slots` says which row of the answer each belongs 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,10 @@ class Winners:
         found: NDArray[np.bool_] = self.source >= 0
         return found
 
+    def are_later(self, begin: int, end: int, time: int) -> bool:
+        """Whether questions [begin, end) all have a winner, and one later than a time."""
+        return bool((self.source[begin:end] >= 0).all()) and int(self.time[begin:end].min(initial=time + 1)) > time
+
 
 def group_questions(keys: Keys, codes: NDArray[np.int32], latest: Int64, oldest: Int64, known: Int64) -> Questions:
     """Group questions by key. codes: [rows] the key of each, -1: a null key; a latest of NULL_TIME: a null time. Neither is asked."""
@@ -75,7 +79,19 @@ def relevant_blocks(history: Blocks, questions: Questions) -> list[Block]:
     if not len(questions.keys) or not questions.latest.size:
         return []
     first = int(questions.oldest.min()) if questions.oldest.size else MIN_TIME
-    return history.blocks(keys=questions.keys, first_time=first, last_time=int(questions.latest.max()))
+    return newest_first(history.blocks(keys=questions.keys, first_time=first, last_time=int(questions.latest.max())))
+
+
+def newest_first(blocks: Sequence[Block]) -> list[Block]:
+    """Blocks in the order of their runs' latest times, so that old ones need not be opened where new ones answer.
+
+    The blocks of a run stay in their order, which settles ties between equals.
+    """
+    runs: dict[tuple[int, int | None], list[Block]] = {}
+    for place, block in enumerate(blocks):
+        runs.setdefault((place, None) if block.run is None else (-1, block.run), []).append(block)
+    ordered = sorted(runs.values(), key=lambda run: max(block.span.last_time for block in run), reverse=True)
+    return [block for run in ordered for block in run]
 
 
 def search(blocks: Sequence[Block], questions: Questions, feature: int | None = None) -> Winners:
@@ -85,31 +101,39 @@ def search(blocks: Sequence[Block], questions: Questions, feature: int | None = 
         np.empty(asks, np.int64), np.empty(asks, np.int64), np.empty(asks, np.int64), np.full(asks, -1, np.int32), np.empty(asks, np.uint32)
     )
 
-    def search_groups(first: int, last: int) -> None:
-        for source, block, begin, end in _shares(blocks, questions, first, last):
-            match_backward(
-                questions.offsets[begin : end + 1],
-                questions.latest,
-                questions.oldest,
-                questions.known,
-                block.keys.search(questions.keys.slice(begin, end)),
-                block.offsets,
-                block.content.time,
-                block.content.created,
-                block.content.same_created,
-                block.content.seq,
-                block.content.same_seq,
-                block.hidden if feature is None else _hidden_or_null(block, feature),
-                block.bound,
-                source,
-                best.time,
-                best.created,
-                best.seq,
-                best.source,
-                best.row,
-            )
+    def match(share: Share) -> None:
+        block = share.block
+        match_backward(
+            questions.offsets[share.begin : share.end + 1],
+            questions.latest,
+            questions.oldest,
+            questions.known,
+            block.keys.search(questions.keys.slice(share.begin, share.end)),
+            block.offsets,
+            block.content.time,
+            block.content.created,
+            block.content.same_created,
+            block.content.seq,
+            block.content.same_seq,
+            block.hidden if feature is None else _hidden_or_null(block, feature),
+            block.bound,
+            share.source,
+            best.time,
+            best.created,
+            best.seq,
+            best.source,
+            best.row,
+        )
 
-    _in_parts(questions, search_groups)
+    for _, run in groupby(_shares(blocks, questions), key=lambda share: share.block.run):
+        needed = [
+            share
+            for share in run
+            if not best.are_later(questions.offsets[share.begin], questions.offsets[share.end], share.block.span.last_time)
+        ]
+        for share in needed:
+            share.block.open(() if feature is None else (feature,))
+        _in_parts(questions, needed, match)
     return best
 
 
@@ -117,22 +141,25 @@ def search_next(blocks: Sequence[Block], questions: Questions) -> Int64:
     """The event time of the first row after each question's `latest`, whenever it became known; MAX_TIME: there is none."""
     next_time = np.full(len(questions.latest), MAX_TIME, np.int64)
 
-    def search_groups(first: int, last: int) -> None:
-        for _, block, begin, end in _shares(blocks, questions, first, last):
-            match_next(
-                questions.offsets[begin : end + 1],
-                questions.latest,
-                block.keys.search(questions.keys.slice(begin, end)),
-                block.offsets,
-                block.content.time,
-                block.content.seq,
-                block.content.same_seq,
-                block.hidden,
-                block.bound,
-                next_time,
-            )
+    def match(share: Share) -> None:
+        block = share.block
+        match_next(
+            questions.offsets[share.begin : share.end + 1],
+            questions.latest,
+            block.keys.search(questions.keys.slice(share.begin, share.end)),
+            block.offsets,
+            block.content.time,
+            block.content.seq,
+            block.content.same_seq,
+            block.hidden,
+            block.bound,
+            next_time,
+        )
 
-    _in_parts(questions, search_groups)
+    shares = list(_shares(blocks, questions))
+    for share in shares:
+        share.block.open()
+    _in_parts(questions, shares, match)
     return next_time
 
 
@@ -141,21 +168,37 @@ def without_oldest(questions: Questions) -> Questions:
     return replace(questions, oldest=NO_NUMBERS)
 
 
-def _in_parts(questions: Questions, search_groups: Callable[[int, int], None]) -> None:
-    """Search groups of questions [first, last), part by part; parts have about as many questions each, and threads of their own."""
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The groups of questions [begin, end) that a block may hold rows of."""
+
+    source: int
+    block: Block
+    begin: int
+    end: int
+
+
+def _shares(blocks: Sequence[Block], questions: Questions) -> Iterator[Share]:
+    for source, block in enumerate(blocks):
+        begin = questions.keys.lower_bound(block.span.first_key)
+        end = questions.keys.lower_bound(block.span.last_key + b"\0")
+        if begin < end:
+            yield Share(source, block, begin, end)
+
+
+def _in_parts(questions: Questions, shares: Sequence[Share], match: Callable[[Share], None]) -> None:
+    """Match shares in their order, in parts of about as many questions each, which have threads of their own."""
     asks = len(questions.latest)
     parts = limits.READ_THREADS if asks >= limits.PARALLEL_ROWS else 1
     cuts = np.searchsorted(questions.offsets, np.linspace(0, asks, parts + 1)[1:-1]).tolist()
-    in_parallel([partial(search_groups, first, last) for first, last in pairwise([0, *cuts, len(questions.keys)])], asks)
 
+    def match_part(first: int, last: int) -> None:
+        for share in shares:
+            begin, end = max(first, share.begin), min(last, share.end)
+            if begin < end:
+                match(replace(share, begin=begin, end=end))
 
-def _shares(blocks: Sequence[Block], questions: Questions, first: int, last: int) -> Iterator[tuple[int, Block, int, int]]:
-    """(source, block, begin, end): the groups [begin, end) of [first, last) that a block may hold rows of."""
-    for source, block in enumerate(blocks):
-        begin = max(first, questions.keys.lower_bound(block.first_key))
-        end = min(last, questions.keys.lower_bound(block.last_key + b"\0"))
-        if begin < end:
-            yield source, block, begin, end
+    in_parallel([partial(match_part, first, last) for first, last in pairwise([0, *cuts, len(questions.keys)])], asks)
 
 
 def _hidden_or_null(block: Block, feature: int) -> NDArray[np.uint8]:

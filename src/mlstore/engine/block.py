@@ -3,7 +3,8 @@
 Rows of a block ascend by (key, event_time, created, seq). Columns come in the type the relation has now.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from mlstore.engine.lazy import lazy
 from mlstore.engine.versions import LIVE
 from mlstore.format.keys import Keys
 from mlstore.schema.dtypes import DType
+from mlstore.storage.transaction import Reader
 
 Int64 = NDArray[np.int64]
 UInt32 = NDArray[np.uint32]
@@ -50,25 +52,71 @@ class Content:
         """Least and greatest value of a feature, and whether there are nulls; None: not known, or stored in another type."""
         return None
 
+    def prepare(self, reader: Reader, number: int) -> None:
+        """Find a feature in the file, so that `column` needs no transaction."""
+
     def column(self, relation: Relation, number: int, lend: Lend | None = None) -> pa.Array:
         """All values of a feature, in the relation's type; with `lend`, in memory that may be handed on."""
         raise NotImplementedError(type(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Bounds of keys, as they stand in the file, and of event times; all inclusive."""
+
+    first_key: bytes
+    last_key: bytes
+    first_time: int
+    last_time: int
 
 
 class Block:
     """A content as one version sees it: rows from `start` on, written up to `bound`, not deleted by then."""
 
     def __init__(
-        self, relation: Relation, content: Content, *, bound: int, deletes: Deletes | None, start: int = 0, segment: int | None = None
+        self,
+        relation: Relation,
+        content: Content | Callable[[], Content],
+        *,
+        bound: int,
+        deletes: Deletes | None,
+        start: int = 0,
+        segment: int | None = None,
+        run: int | None = None,
+        span: Span | None = None,
+        reader: Reader | None = None,
     ) -> None:
         self.relation = relation
-        self.content = content
         self.segment = segment
+        self.run = run
         self.bound = bound
         self.start = start
+        self._content = content
         self._deletes = deletes
+        self._reader = reader
+        if span is not None:
+            self.span = span
+
+    @lazy
+    def content(self) -> Content:
+        """What lies in it; opened when first asked for, which takes the transaction."""
+        return self._content if isinstance(self._content, Content) else self._content()
+
+    def open(self, numbers: Iterable[int] = ()) -> None:
+        """Open its content and these features now: while the transaction lasts, and in the thread that has it."""
+        for number in numbers:
+            if self._reader is not None:
+                self.content.prepare(self._reader, number)
+        _ = self.content
+
+    @lazy
+    def span(self) -> Span:
+        """Between which keys and times its rows lie."""
+        keys, time = self.keys, self.content.time
+        return Span(keys.encoded_at(0), keys.encoded_at(len(keys) - 1), int(time.min()), int(time.max()))
 
     def column(self, number: int, lend: Lend | None = None) -> pa.Array:
+        self.open([number])
         return self.content.column(self.relation, number, lend)
 
     @lazy
@@ -78,26 +126,6 @@ class Block:
     @lazy
     def keys(self) -> Keys:
         return self.content.keys.slice(self._first_key, len(self.content.keys)) if self.start else self.content.keys
-
-    @lazy
-    def first_key(self) -> bytes:
-        """The least key, as it stands in the file."""
-        return self.keys.encoded_at(0)
-
-    @lazy
-    def last_key(self) -> bytes:
-        """The greatest key, as it stands in the file."""
-        return self.keys.encoded_at(len(self.keys) - 1)
-
-    @lazy
-    def first_time(self) -> int:
-        """The least event time."""
-        return int(self.content.time.min())
-
-    @lazy
-    def last_time(self) -> int:
-        """The greatest event time."""
-        return int(self.content.time.max())
 
     @lazy
     def offsets(self) -> Int64:

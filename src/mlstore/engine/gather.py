@@ -18,7 +18,10 @@ _MOST_TEXT = 2**31 - 1  # bytes that 32-bit offsets reach
 
 
 class Gatherer:
-    """The winners laid out once: which row of which block goes to which slot; every feature is gathered along it."""
+    """The winners laid out once: which row of which block goes to which slot; every feature is gathered along it.
+
+    found: [length] whether anything goes to a slot; wins: [blocks] how many rows of it are taken.
+    """
 
     def __init__(self, blocks: Sequence[Block], winners: Winners, slots: UInt32, length: int) -> None:
         asks = len(slots)
@@ -28,13 +31,13 @@ class Gatherer:
         self._blocks = blocks
         self._length = length
         self._picks = source[:picks], row[:picks], slot[:picks]
-        self._wins = np.bincount(self._picks[0], minlength=len(blocks)) if blocks else np.empty(0, np.int64)
+        self.wins = np.bincount(self._picks[0], minlength=len(blocks)) if blocks else np.empty(0, np.int64)
         self._found_bits = _pack(found)
         self.found: Mask = found.view(np.bool_)
 
     def column(self, number: int, dtype: DType) -> pa.Array:
         """The feature for every slot; null where nothing won."""
-        columns = [block.column(number) if wins else None for block, wins in zip(self._blocks, self._wins, strict=True)]
+        columns = [block.column(number) if wins else None for block, wins in zip(self._blocks, self.wins, strict=True)]
         validity = self._validity(columns)
         if dtype.kind == "fixed":
             return self._fixed(columns, dtype, validity)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlstore.engine.block import Block
-from mlstore.engine.catalog import Relation
 from mlstore.engine.offline import MAX_TIME, MIN_TIME
 from mlstore.engine.segments import is_stored
+from mlstore.engine.selection import Selected
 from mlstore.engine.session import ReadContext, Session
 from mlstore.format.keys import Keys
 from mlstore.storage.lease import Lease
@@ -19,7 +19,6 @@ from mlstore.storage.lease import Lease
 class HeldHistory:
     """The blocks of a table at a version, and the leases that keep their bytes in place."""
 
-    relation: Relation
     leases: tuple[Lease, ...]
     held: tuple[Block, ...]
 
@@ -29,19 +28,21 @@ class HeldHistory:
         return [
             block
             for block in self.held
-            if block.first_time <= last_time
-            and block.last_time >= first_time
-            and (span is None or (block.first_key <= span[1] and block.last_key >= span[0]))
+            if block.span.first_time <= last_time
+            and block.span.last_time >= first_time
+            and (span is None or (block.span.first_key <= span[1] and block.span.last_key >= span[0]))
         ]
 
 
-def hold(session: Session, context: ReadContext, relations: Sequence[Relation]) -> list[HeldHistory] | None:
-    """The histories of relations as the context sees them; None if some segment cannot be leased."""
+def hold(session: Session, context: ReadContext, selection: Sequence[Selected]) -> list[HeldHistory] | None:
+    """The histories of what is selected as the context sees them; None if some segment cannot be leased."""
     held = []
-    for relation in relations:
-        blocks = context.history(relation).blocks()
-        leases = [session.environment.leases.acquire(block.segment) for block in blocks if block.segment is not None]
-        held.append(HeldHistory(relation, tuple(lease for lease in leases if lease is not None), tuple(blocks)))
+    for selected in selection:
+        blocks = context.history(selected.relation).blocks()
+        for block in blocks:
+            block.open(selected.numbers)
+        leases = [context.reader.leases.acquire(block.segment) for block in blocks if block.segment is not None]
+        held.append(HeldHistory(tuple(lease for lease in leases if lease is not None), tuple(blocks)))
         if None in leases:
             return None
     with session.reading() as fresh:

@@ -3,6 +3,7 @@
 Training sets, reads as of a time, and online reads of past versions are all made of this one step.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -38,18 +39,25 @@ class Answer:
         self.questions = questions
         self.winners = search(self._blocks, questions)
         self._gatherer = Gatherer(self._blocks, self.winners, questions.slots, length)
-        self.found = self._gatherer.found
         self._choices = [self.winners]  # whose values are among the features
-        self.columns = in_parallel([partial(self._column, number) for number in selected.numbers], len(questions.latest))
+        self.found = self._gatherer.found
+        self.columns = self._gather(selected.numbers)
 
-    def _column(self, number: int) -> pa.Array:
-        gatherer = self._gatherer
-        if self._layout.last_valid:
-            # Each feature reaches back on its own to its latest value that is not null.
-            winners = search(self._blocks, self.questions, number)
-            self._choices.append(winners)
-            gatherer = Gatherer(self._blocks, winners, self.questions.slots, self._length)
-        return gatherer.column(number, self._layout.features[number].dtype)
+    def _gather(self, numbers: Sequence[int]) -> list[pa.Array]:
+        gatherers = [self._reaching(number) if self._layout.last_valid else self._gatherer for number in numbers]
+        for number, gatherer in zip(numbers, gatherers, strict=True):
+            for block, wins in zip(self._blocks, gatherer.wins, strict=True):
+                if wins:
+                    block.open([number])  # before there are several threads
+        features = self._layout.features
+        jobs = [partial(gatherer.column, number, features[number].dtype) for number, gatherer in zip(numbers, gatherers, strict=True)]
+        return in_parallel(jobs, len(self.questions.latest))
+
+    def _reaching(self, number: int) -> Gatherer:
+        """For a feature that reaches back on its own to its latest value that is not null."""
+        winners = search(self._blocks, self.questions, number)
+        self._choices.append(winners)
+        return Gatherer(self._blocks, winners, self.questions.slots, self._length)
 
     @lazy
     def event_time(self) -> pa.Array:

@@ -3,10 +3,11 @@
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from mlstore.engine import limits
-from mlstore.engine.block import Block, Deletes
+from mlstore.engine.block import Block, Deletes, Span
 from mlstore.engine.catalog import Relation
 from mlstore.engine.segments import SegmentCache, list_deletes, list_entries
 from mlstore.engine.tail import TailContent, load_tail
@@ -82,7 +83,7 @@ class History:
         self._shelves = shelves
 
     def blocks(self, *, keys: Keys | None = None, first_time: int = MIN_TIME, last_time: int = MAX_TIME) -> list[Block]:
-        """The blocks that may hold rows of these keys (sorted) and times, in the order in which ties are settled."""
+        """The blocks that may hold rows of these keys (sorted) and times, in the order in which ties are settled; segments still closed."""
         wanted = None if keys is None else keys.encoded() if len(keys) <= limits.POINT_KEYS else None
         span = None if keys is None or not len(keys) else (keys.encoded_at(0), keys.encoded_at(len(keys) - 1))
         found = []
@@ -102,8 +103,17 @@ class History:
                 yield entry, bound
 
     def _segment_block(self, entry: SegmentEntry, bound: int, deletes: Deletes | None) -> Block:
-        content = self._shelves.segments.open(self.reader, entry)
-        return Block(self.relation, content, bound=bound, deletes=deletes, start=entry.start_row, segment=entry.segment)
+        return Block(
+            self.relation,
+            partial(self._shelves.segments.open, self.reader, entry),
+            bound=bound,
+            deletes=deletes,
+            start=entry.start_row,
+            segment=entry.segment,
+            run=entry.run,
+            span=Span(entry.min_key, entry.max_key, entry.min_time, entry.max_time),
+            reader=self.reader,
+        )
 
     def _tail_block(self, line: int, bound: int, tick: int, wanted: list[bytes] | None) -> Iterator[Block]:
         if wanted is None:

@@ -43,7 +43,7 @@ def _guarantee(block: Block, layout: Layout, schema: pa.Schema) -> pc.Expression
     proved: list[pc.Expression] = []
     if layout.timestamp is not None and layout.timestamp in schema.names and block.content.rows:
         arrow = schema.field(layout.timestamp).type
-        proved.append(_between(layout.timestamp, arrow, int(block.content.time.min()), int(block.content.time.max()), has_nulls=False))
+        proved.append(_between(layout.timestamp, arrow, block.span.first_time, block.span.last_time, has_nulls=False))
     if len(layout.keys) == 1 and block.keys.kind == "int" and pa.types.is_integer(layout.keys[0].dtype.arrow) and len(block.keys):
         key, bias = layout.keys[0], (1 << 63) if layout.keys[0].dtype.spec == "uint64" else 0
         low, high = int(block.keys.ints[0]) + bias, int(block.keys.ints[-1]) + bias

@@ -229,12 +229,14 @@ def _take_hold(session: Session, context: ReadContext, query: Query, blocks: Seq
     leases: dict[int, Lease | None] = {}
     for block in blocks:
         if block.segment is not None:
-            leases[block.segment] = session.environment.leases.acquire(block.segment)
+            leases[block.segment] = context.reader.leases.acquire(block.segment)
     with session.reading() as fresh:
         # A collector may have been faster than the lease: then only this transaction still sees the segment.
         gone = {segment for segment, lease in leases.items() if lease is not None and not is_stored(fresh.reader, segment)}
     pieces = []
+    numbers = [query.relation.numbers[name] for name in query.needed if name in query.relation.numbers]
     for block in blocks:
+        block.open(numbers)
         lease = None if block.segment is None else leases[block.segment]
         if block.segment is None:
             pieces.append(Piece(query, block, None))

@@ -4,7 +4,8 @@ An entry's key is table | line | segment number. Numbers are never given twice.
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,18 @@ from mlstore.engine.block import Content, Deletes, Lend
 from mlstore.engine.catalog import Relation
 from mlstore.errors import CorruptionError
 from mlstore.format.manifest import SegmentEntry, decode_record, encode_record
-from mlstore.format.segment import HEAD, PAD, Bytes, SegmentHeader, decode_header, open_buffer, open_column, open_keys, open_numbers
+from mlstore.format.segment import (
+    HEAD,
+    PAD,
+    Bytes,
+    SegmentHeader,
+    decode_header,
+    open_buffer,
+    open_column,
+    open_keys,
+    open_numbers,
+    order_extents,
+)
 from mlstore.schema.dtypes import DType
 from mlstore.storage.keyspace import declare
 from mlstore.storage.transaction import MappedValue, Reader, Writer
@@ -37,7 +49,9 @@ class SegmentContent(Content):
     """
 
     def __init__(self, entry: SegmentEntry, extents: Extents) -> None:
-        self._extents = extents
+        """With all extents, or those of the order; see `begin`."""
+        self._segment = entry.segment
+        self._extents = dict(extents)
         self.header = read_header(entry, extents)
         self.keys = open_keys(self.header, self._fetch)
         self.offsets = open_numbers(self.header.offsets, self._fetch)
@@ -52,6 +66,19 @@ class SegmentContent(Content):
         self.decoded_bytes = 0
         self._stored = {column.number: column for column in self.header.columns}
         self._opened: dict[tuple[int, str], pa.Array] = {}
+
+    @classmethod
+    def begin(cls, reader: Reader, entry: SegmentEntry) -> Self:
+        """Open the order of a segment; each column is to be prepared, for LMDB's binding touches every page of a value that it looks up."""
+        head = view_extents(reader, entry.segment, [HEAD])
+        return cls(entry, head | view_extents(reader, entry.segment, order_extents(read_header(entry, head))))
+
+    def prepare(self, reader: Reader, number: int) -> None:
+        stored = self._stored.get(number)
+        if stored is not None:
+            missing = {ref.extent for ref in stored.buffers if ref is not None} - self._extents.keys()
+            if missing:
+                self._extents.update(view_extents(reader, self._segment, missing))
 
     def column(self, relation: Relation, number: int, lend: Lend | None = None) -> pa.Array:
         wanted = relation.layout.features[number].dtype
@@ -97,24 +124,25 @@ class SegmentCache:
     """Opened segments of one process. The longest unused go first, beyond `OPEN_SEGMENTS` or `DECODED_BYTES`."""
 
     def __init__(self) -> None:
-        self._contents: dict[int, SegmentContent] = {}  # the longest unused first
+        self._contents: dict[tuple[int, int], SegmentContent] = {}  # by mapping and segment; the longest unused first
 
     def open(self, reader: Reader, entry: SegmentEntry) -> SegmentContent:
-        content = self._contents.pop(entry.segment, None)
+        place = reader.mapping, entry.segment
+        content = self._contents.pop(place, None)
         if content is None:
-            content = SegmentContent(entry, load_extents(reader, entry.segment))
+            content = SegmentContent.begin(reader, entry)
             self._shrink()
-        self._contents[entry.segment] = content
+        self._contents[place] = content
         return content
 
     def _shrink(self) -> None:
         held = list(self._contents.items())
         excess = len(held) - limits.OPEN_SEGMENTS
         decoded = sum(content.decoded_bytes for _, content in held)
-        for place, (segment, content) in enumerate(held):
-            if place < excess or (decoded > limits.DECODED_BYTES and content.decoded_bytes):
+        for rank, (place, content) in enumerate(held):
+            if rank < excess or (decoded > limits.DECODED_BYTES and content.decoded_bytes):
                 decoded -= content.decoded_bytes
-                self._contents.pop(segment, None)
+                self._contents.pop(place, None)
 
 
 def _converted(column: pa.Array, wanted: pa.DataType) -> pa.Array:
@@ -145,6 +173,12 @@ def load_extents(reader: Reader, segment: int) -> dict[int, MappedValue]:
         assert place is not None
         extents[_EXTENT_KEY.unpack(key)[1]] = place
     return extents
+
+
+def view_extents(reader: Reader, segment: int, extents: Iterable[int]) -> dict[int, MappedValue]:
+    """Where some extents of a segment lie in the map."""
+    found = {extent: reader.view(EXTENTS, _EXTENT_KEY.pack(segment, extent)) for extent in extents}
+    return {extent: place for extent, place in found.items() if place is not None}
 
 
 def is_stored(reader: Reader, segment: int) -> bool:

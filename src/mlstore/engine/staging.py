@@ -109,7 +109,7 @@ class Stage:
             new = self._place(context.writer, extents)
             for number in new:
                 context.writer.put(STAGED, _SEGMENT.pack(number), b"")
-                self._leases.append(self._session.environment.leases.acquire(number))
+                self._leases.append(context.writer.leases.acquire(number))
         self._written_ahead += new
 
     def _place(self, writer: Writer, extents: list[Extent]) -> list[int]:
@@ -124,10 +124,10 @@ class Stage:
 
 def sweep(writer: Writer) -> int:
     """Remove what loads left behind whose process is gone; how many segments."""
-    if not writer.environment.leases.is_supported:
+    if not writer.leases.is_supported:
         return 0  # nobody can tell a load under way from one that died
     staged = [_SEGMENT.unpack(key)[0] for key, _ in writer.scan(STAGED)]
-    with writer.environment.leases.collecting(staged) as abandoned:
+    with writer.leases.collecting(staged) as abandoned:
         _give_up(writer, abandoned)
         return len(abandoned)
 

@@ -5,6 +5,7 @@ Key: table | line | entity key | ~event_time | ~created | ~seq. Value: deleted_s
 
 import struct
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -80,15 +81,15 @@ class TailContent(Content):
         self.records = records
         hidden = np.flatnonzero(deleted != LIVE)
         self.deletes: Deletes | None = (hidden, deleted[hidden]) if hidden.size else None
-        self._columns: dict[int, pa.Array] = {}
+        self._columns: tuple[int, list[pa.Array]] | None = None  # of which revision of the table
 
     def column(self, relation: Relation, number: int, lend: Lend | None = None) -> pa.Array:
-        wanted = relation.layout.features[number].dtype.arrow
-        if number not in self._columns or self._columns[number].type != wanted:
+        unpacked = self._columns
+        if unpacked is None or unpacked[0] != relation.revision:
             # A past version does not know the revisions after it, nor does it see their rows.
             known = [row if revision_of(row) <= relation.revision else None for row in self.packed]
-            self._columns[number] = relation.rows.decode(known, [number]).columns[0]
-        return self._columns[number]
+            unpacked = self._columns = relation.revision, relation.rows.decode(known).columns
+        return unpacked[1][number]
 
 
 def encode_clocks(event_time: Int64, created: Int64, seq: Int64) -> list[bytes]:
@@ -106,17 +107,17 @@ def decode_clocks(suffixes: bytes) -> tuple[Int64, Int64, Int64]:
 def _content(relation: Relation, records: list[tuple[bytes, bytes]]) -> TailContent:
     count = len(records)
     encoded = [record[PREFIX.size : -CLOCKS_BYTES] for record, _ in records]
-    starts = [0, *(row for row in range(1, count) if encoded[row] != encoded[row - 1])]
+    starts = [0, *(row for row, (before, key) in enumerate(pairwise(encoded), start=1) if key != before)]
     offsets = np.array([*starts, count], np.int64)
     group = np.repeat(np.arange(len(starts)), np.diff(offsets))
     order = offsets[group] + offsets[group + 1] - 1 - np.arange(count)  # turn newest first into oldest first, key by key
-    clocks = decode_clocks(b"".join(record[-CLOCKS_BYTES:] for record, _ in records))
-    deleted = np.frombuffer(b"".join(value[: DELETED.size] for _, value in records), np.int64)[order]
+    ordered = [records[row] for row in order.tolist()]
+    deleted = np.frombuffer(b"".join(value[: DELETED.size] for _, value in ordered), np.int64)
     return TailContent(
         Keys.from_encoded([encoded[start] for start in starts], relation.key_spec.kind),
         offsets,
-        (clocks[0][order], clocks[1][order], clocks[2][order]),
-        [records[row][1][DELETED.size :] for row in order],
-        [records[row][0] for row in order],
+        decode_clocks(b"".join(record[-CLOCKS_BYTES:] for record, _ in ordered)),
+        [value[DELETED.size :] for _, value in ordered],
+        [record for record, _ in ordered],
         deleted,
     )

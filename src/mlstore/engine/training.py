@@ -68,7 +68,7 @@ def _stream(session: Session, labels: pa.RecordBatchReader, features: Features, 
     with ExitStack() as stack:
         context = stack.enter_context(session.reading())
         selection = _select(context, labels.schema, features, options)
-        held = hold(session, context, [selected.relation for selected in selection])
+        held = hold(session, context, selection)
         if held is None:  # nothing here can keep segments in place but the transaction itself
             histories: Sequence[Blocks] = [context.history(selected.relation) for selected in selection]
             transaction = stack.pop_all()

@@ -218,7 +218,7 @@ def collect(writer: Writer) -> int:
         return 0
     # The locks must outlast the commit: a reader that asks in between is refused and copies.
     stack = ExitStack()
-    free = stack.enter_context(writer.environment.leases.collecting(dropped))
+    free = stack.enter_context(writer.leases.collecting(dropped))
     writer.on_commit(stack.close)
     writer.on_abort(stack.close)
     for segment in free:

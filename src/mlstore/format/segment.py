@@ -238,6 +238,12 @@ def open_column(column: StoredColumn, rows: int, fetch: Fetch) -> pa.Array:
     return assemble_column(parse_dtype(column.spec).arrow, rows, buffers)
 
 
+def order_extents(header: SegmentHeader) -> set[int]:
+    """The extents of the keys and clocks."""
+    refs = (*header.keys, header.offsets, header.time, header.created, header.seq)
+    return {ref.extent for ref in refs if ref is not None}
+
+
 def buffer_refs(header: SegmentHeader) -> Iterator[tuple[str, BufferRef]]:
     """Every buffer of a segment with a name for it: what `verify` walks."""
     order = [("time", header.time), ("offsets", header.offsets), ("created", header.created), ("seq", header.seq)]

@@ -20,12 +20,7 @@ def copy_environment(env: lmdb.Environment, target: str, *, source: str) -> None
     _require_absent(target)
     partial = f"{target}.partial-{secrets.token_hex(4)}"
     try:
-        fd = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0), _FILE_MODE)
-        try:
-            env.copyfd(fd, compact=True)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        write_copy(env, partial)
         _give_name(partial, target)
     except (lmdb.Error, OSError) as error:
         _remove(partial)
@@ -33,6 +28,27 @@ def copy_environment(env: lmdb.Environment, target: str, *, source: str) -> None
     except BaseException:
         _remove(partial)
         raise
+
+
+def write_copy(env: lmdb.Environment, path: str) -> None:
+    """A compact copy of what the last commit left, on the disk when this returns, under a name that was free."""
+    fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0), _FILE_MODE)
+    try:
+        env.copyfd(fd, compact=True)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_folder(folder: str) -> None:
+    """See to it that the names in a folder are on the disk."""
+    if os.name != "posix":
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _give_name(partial: str, target: str) -> None:
@@ -47,7 +63,7 @@ def _give_name(partial: str, target: str) -> None:
         _require_absent(target)
         os.rename(partial, target)
     _remove(partial)
-    _sync_folder(os.path.dirname(os.path.abspath(target)))
+    sync_folder(os.path.dirname(os.path.abspath(target)))
 
 
 def _require_absent(target: str) -> None:
@@ -58,16 +74,6 @@ def _require_absent(target: str) -> None:
 def _readable_place(target: str) -> str:
     # The place whose free room tells whether the disk is full.
     return target if os.path.exists(target) else os.path.dirname(os.path.abspath(target))
-
-
-def _sync_folder(folder: str) -> None:
-    if os.name != "posix":
-        return
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _remove(path: str) -> None:

@@ -9,11 +9,12 @@ from typing import Any, Final, Literal
 
 from mlstore.errors import ClosedError, ReadOnlyError, StoreError
 from mlstore.storage.backup import copy_environment
+from mlstore.storage.compaction import replace_file
 from mlstore.storage.failures import translate
 from mlstore.storage.inspection import find_damage, measure
 from mlstore.storage.lease import LeaseBook
 from mlstore.storage.mapped_file import MappedFile
-from mlstore.storage.registry import map_file
+from mlstore.storage.registry import hand_over, map_file
 
 MEMORY: Final = ":memory:"
 
@@ -32,6 +33,8 @@ class Handle:
         self._file_id = mapped.file_id
         self._failures_at_open = mapped.failures
         self._on_remap: list[Callable[[], object]] = []
+        with mapped.gate:
+            mapped.holders.add(self)
 
     @property
     def path(self) -> str:
@@ -75,7 +78,7 @@ class Handle:
     def on_remap(self, callback: Callable[[], object]) -> None:
         """Call this before addresses given by views become void; whoever keeps some must forget them then.
 
-        It happens at most once: in a process that opened the file while another was writing, and now writes itself.
+        It happens in a process that opened the file while another was writing, and now writes itself; and when the file was compacted.
         """
         self._on_remap.append(callback)
 
@@ -89,18 +92,42 @@ class Handle:
 
     def verify_pages(self) -> list[str]:
         """What is wrong with the pages of the file; nothing if all is well. Writers wait meanwhile, where they can be made to."""
-        return find_damage(self.use(), shown=self._path)
+        while True:
+            mapped = self.use()
+            with mapped.still(self._path):
+                # Another thread may have compacted the file while this one waited; once more, then.
+                if not mapped.is_replaced:
+                    return find_damage(mapped, shown=self._path)
+
+    def compact(self) -> None:
+        """Write the file anew at the size of what lives in it. Other processes must not have it open; those that come meanwhile wait.
+
+        Transactions and arrays of this process stay valid: the old file lives on, without a name, until the last of them is gone.
+        """
+        while True:
+            mapped = self.use_for_writing()
+            with mapped.still(self._path):
+                if mapped.is_replaced:
+                    continue
+                self.require_sound(mapped)
+                replace_file(mapped, shown=self._path)
+                hand_over(mapped, self.use())
+                with mapped.gate:
+                    holders = list(mapped.holders)
+                for holder in holders:
+                    holder.move_on()
+                return
 
     def close(self) -> None:
         """Let go of the file. Transactions at work end by themselves; arrays still looked at keep the file mapped."""
         self._mapped = None
 
     def use(self) -> MappedFile:
-        """The mapping; opened anew in the child of a fork."""
+        """The mapping; opened anew in the child of a fork, and after a compaction."""
         mapped = self._mapped
         if mapped is None:
             raise self._closed()
-        return self._open_again() if mapped.is_inherited else mapped
+        return self._open_again() if mapped.is_inherited or mapped.is_replaced else mapped
 
     def use_for_writing(self) -> MappedFile:
         """The mapping, if this handle may write."""
@@ -114,6 +141,11 @@ class Handle:
             raise StoreError(
                 f"{self._path}: a commit failed before, so this handle writes no more", hint="close it, open it again, run verify()"
             )
+
+    def move_on(self) -> None:
+        """Hold the file that took the place of this one: an idle handle must not keep the old one on the disk."""
+        if not self.is_closed:
+            self.use()
 
     @property
     def forgets_addresses(self) -> bool:
@@ -130,6 +162,9 @@ class Handle:
         mapped = map_file(self._place, None, shown=self._path, is_meta_synced=self._durability == "full", is_synced=not is_private)
         if mapped.file_id != self._file_id:
             raise StoreError(f"{self._path}: was replaced by another store", hint="open it again")
+        with mapped.gate:
+            mapped.holders.add(self)
+        self.forget_addresses()
         self._mapped = mapped
         self._failures_at_open = mapped.failures
         return mapped

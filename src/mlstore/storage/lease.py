@@ -77,12 +77,11 @@ class LeaseBook:
         """A lease; None if a collector is about to take the segment, or if the platform has no such locks: copy instead."""
         if not 0 <= segment_id <= MAX_SEGMENT_ID:
             raise UsageError(f"segment {segment_id}: no number of a segment", hint=f"use 0 to {MAX_SEGMENT_ID}")
-        keeper = self._keeper() if self._keeper is not None else None
-        with self._mutex:
-            is_leased = self._is_supported and self._count_up(segment_id)
-        lease = Lease(segment_id, self, keeper) if is_leased else None
-        self._settle()
-        return lease
+        return self._lease(segment_id, self._keeper() if self._keeper is not None else None)
+
+    def repeat(self, other: "LeaseBook") -> list[Lease | None]:
+        """Leases of what is leased from another book, whose file was replaced by this one; they hold no map."""
+        return [self._lease(segment_id, None) for segment_id in other.held()]
 
     @contextmanager
     def collecting(self, segment_ids: Iterable[int]) -> Iterator[list[int]]:
@@ -108,6 +107,13 @@ class LeaseBook:
         self._settle()
         with self._mutex:
             return dict(self._counts)
+
+    def _lease(self, segment_id: int, keeper: object) -> Lease | None:
+        with self._mutex:
+            is_leased = self._is_supported and self._count_up(segment_id)
+        lease = Lease(segment_id, self, keeper) if is_leased else None
+        self._settle()
+        return lease
 
     def _count_up(self, segment_id: int) -> bool:
         count = self._counts.get(segment_id, 0)

@@ -5,11 +5,12 @@ last reference to it is gone: a handle that closes lets go, arrays that are stil
 Invariants: keyspace handles are opened outside of all transactions that use them; no reader waits for a writer.
 """
 
+import itertools
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Final, Protocol
 
 import lmdb
 
@@ -18,10 +19,13 @@ from mlstore.format.header import HEADER_KEY, Header, decode_header, encode_head
 from mlstore.storage.filesystem import Obstacle
 from mlstore.storage.keyspace import META, declared, declared_count
 from mlstore.storage.lease import LeaseBook
+from mlstore.storage.presence import Presence
 from mlstore.storage.recognition import recognize
 from mlstore.storage.turn import Turn
 
 Handles = dict[str, lmdb._Database]
+
+_mappings: Final = itertools.count()
 
 
 class Ongoing(Protocol):
@@ -42,11 +46,19 @@ class Viewer(Protocol):
         """Tell whoever keeps addresses that they become void now."""
 
 
+class Holder(Protocol):
+    """A handle on the file."""
+
+    def move_on(self) -> None:
+        """Hold the file that took the place of this one."""
+
+
 class MappedFile:
     """The LMDB environment of a file, its keyspace handles, its leases, and who is writing.
 
     `obstacle` says why the file may only be read. Opened while somebody else writes, the file is mapped for reading only:
-    *provisionally*, until it can be mapped anew without taking an address from anybody.
+    *provisionally*, until it can be mapped anew without taking an address from anybody. Once `is_replaced`, the name of the file
+    stands for another one: what looks at this one may go on, and all that begins must map the other.
     """
 
     def __init__(
@@ -55,9 +67,16 @@ class MappedFile:
         self.path = path
         self.obstacle = obstacle
         self.is_meta_synced = is_meta_synced
+        # First: as long as it is held, the path names this file.
+        self.presence = Presence(path, can_write=obstacle is None)
         self.turn = Turn(path, can_write=obstacle is None)
         self._open_env = open_env
         self.is_inherited = False
+        self.is_replaced = False
+        # The files that stood here before, as long as somebody looks at them.
+        self.forebears: weakref.WeakSet[MappedFile] = weakref.WeakSet()
+        # What is to be done when the last reference is gone, if anything.
+        self.farewell: weakref.finalize[..., MappedFile] | None = None
         # Counts commits that failed: a handle opened before the last of them may not write any more.
         self.failures = 0
         self.gate = threading.RLock()
@@ -65,6 +84,7 @@ class MappedFile:
         self.writer_thread: int | None = None
         self.open_transactions: set[Ongoing] = set()
         self.viewers: weakref.WeakSet[Viewer] = weakref.WeakSet()
+        self.holders: weakref.WeakSet[Holder] = weakref.WeakSet()
         self.handles: Handles = {}
         self._complete_for = -1
         self._looked_at_txn = -1
@@ -79,7 +99,7 @@ class MappedFile:
     @property
     def is_provisional(self) -> bool:
         """True if the file can be written, but not through this map; addresses of it may become void, which viewers must hear."""
-        return self.obstacle is None and not self._is_map_writable
+        return self.obstacle is None and not self._is_map_writable and not self.is_replaced
 
     def begin_read(self) -> "lmdb.Transaction[bytes]":
         """A read transaction whose values are bytes; takes back the slots of dead processes if all are taken."""
@@ -178,7 +198,7 @@ class MappedFile:
         if self.open_transactions or self.viewers or self.leases.held() or not self.write_lock.acquire(blocking=False):
             return
         try:
-            if self.turn.hold_off():
+            if not self.is_replaced and self.turn.hold_off():
                 try:
                     self.env.close()
                     self.header = self._map_as(shown, is_writable=True)
@@ -204,6 +224,7 @@ class MappedFile:
     def _map_as(self, shown: str, *, is_writable: bool) -> Header | None:
         self.handles, self._complete_for = {}, -1
         self.env = self._open_env(is_writable)
+        self.mapping = next(_mappings)
         self._is_map_writable = is_writable
         try:
             self.env.reader_check()

@@ -18,6 +18,7 @@ from lmdb import _envid
 
 from mlstore.errors import NotAStoreError, StoreError
 from mlstore.format.header import Header, require_writable
+from mlstore.storage.compaction import remove_leftovers
 from mlstore.storage.failures import translate
 from mlstore.storage.filesystem import Obstacle, make_private_folder, network_obstacle, require_file_place, write_obstacle
 from mlstore.storage.keyspace import MAX_KEYSPACES
@@ -68,8 +69,20 @@ def map_private_file(new_header: Header, *, shown: str) -> MappedFile:
     """A mapped file of its own, gone when the last reference to it is."""
     folder = make_private_folder()
     mapped = map_file(os.path.join(folder, _PRIVATE_NAME), new_header, shown=shown, for_writing=True, is_synced=False)
-    weakref.finalize(mapped, _remove_folder, folder, os.getpid())
+    mapped.farewell = weakref.finalize(mapped, _remove_folder, folder, os.getpid())
     return mapped
+
+
+def hand_over(old: MappedFile, new: MappedFile) -> None:
+    """A file was put in the place of another: what was promised for the old one holds for it."""
+    # Loads under way go on in the new file, where their segments are under the same numbers.
+    new.forebears.update((old, *old.forebears))
+    for forebear in (old, *old.forebears):
+        kept = new.leases.repeat(forebear.leases)
+        weakref.finalize(forebear, kept.clear).atexit = False
+    if old.farewell is not None and (left := old.farewell.detach()) is not None:
+        _, function, arguments, _ = left
+        new.farewell = weakref.finalize(new, function, *arguments)
 
 
 def _make_file(path: str, new_header: Header | None, shown: str) -> None:
@@ -93,6 +106,8 @@ def _open(path: str, new_header: Header | None, shown: str, *, is_meta_synced: b
         return _open_environment(path, is_writable=is_writable, is_meta_synced=is_meta_synced, is_synced=is_synced)
 
     mapped = MappedFile(path, open_env, shown=shown, obstacle=write_obstacle(path), is_meta_synced=is_meta_synced)
+    if mapped.obstacle is None and mapped.presence.is_supported:
+        remove_leftovers(path)
     if mapped.header is None and new_header is not None and mapped.obstacle is None:
         try:
             mapped.create_header(new_header, shown)
@@ -165,6 +180,7 @@ def _leave_to_parent() -> None:
     for mapped in inherited:
         mapped.is_inherited = True
         mapped.turn.leave_to_parent()
+        mapped.presence.leave()
         for transaction in mapped.open_transactions:
             transaction.orphan()
         mapped.open_transactions.clear()

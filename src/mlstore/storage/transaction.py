@@ -19,6 +19,7 @@ from mlstore.errors import ClosedError, InvalidDataError, MlstoreError, StoreErr
 from mlstore.storage.failures import translate
 from mlstore.storage.handle import Handle
 from mlstore.storage.keyspace import Keyspace, prefix_end
+from mlstore.storage.lease import LeaseBook
 from mlstore.storage.mapped_file import MappedFile
 from mlstore.storage.ranges import iterate_backward, iterate_forward
 from mlstore.storage.touched import TouchedKeys
@@ -105,6 +106,16 @@ class Reader:
     def txn_id(self) -> int:
         """The number of the last commit seen; a Writer's own number, one more than that."""
         return int(self._transaction.id())
+
+    @property
+    def leases(self) -> LeaseBook:
+        """The leases of the file that this transaction sees."""
+        return self._file.leases
+
+    @property
+    def mapping(self) -> int:
+        """Which mapping of the file the addresses are of: no two of a process have the same number."""
+        return self._file.mapping
 
     def get(self, space: Keyspace, key: bytes) -> bytes | None:
         """The value of a key."""
@@ -204,6 +215,13 @@ class Reader:
         self._transaction = _OF_THE_PARENT
         self._viewing = self._transaction if self._viewing is not None else None
 
+    @property
+    def _file(self) -> MappedFile:
+        if self._mapped is None:
+            self._transaction.id()  # the error of a transaction that is none
+        assert self._mapped is not None
+        return self._mapped
+
     def _translated(self, error: lmdb.Error, doing: str) -> MlstoreError:
         return translate(error, self._environment.path, doing)
 
@@ -226,16 +244,14 @@ class Writer(Reader):
         self._after_abort: list[Callable[[], object]] = []
 
     def __enter__(self) -> Self:
-        mapped = self._environment.use_for_writing()
-        with ExitStack() as turn:
-            turn.enter_context(mapped.writing(self._environment.path))
-            self._environment.require_sound(mapped)
-            try:
-                self._transaction = mapped.begin_write()
-                self._handles = mapped.handles
-            except lmdb.Error as error:
-                raise self._translated(error, "begin to write") from error
-            self._turn = turn.pop_all()
+        while True:
+            mapped = self._environment.use_for_writing()
+            with ExitStack() as turn:
+                turn.enter_context(mapped.writing(self._environment.path))
+                if not mapped.is_replaced:
+                    self._begin_alone(mapped)
+                    self._turn = turn.pop_all()
+                    break
         self._thread = threading.get_ident()
         self._mapped = mapped
         mapped.open_transactions.add(self)
@@ -259,6 +275,14 @@ class Writer(Reader):
                 _run_all(self._after_abort)
                 raise
             _run_all(self._after_commit if kind is None else self._after_abort)
+
+    def _begin_alone(self, mapped: MappedFile) -> None:
+        self._environment.require_sound(mapped)
+        try:
+            self._transaction = mapped.begin_write()
+            self._handles = mapped.handles
+        except lmdb.Error as error:
+            raise self._translated(error, "begin to write") from error
 
     @property
     def dirty_bytes(self) -> int:

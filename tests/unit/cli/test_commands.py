@@ -288,6 +288,17 @@ def test_the_cold_tier_changes_no_answer(answer: Answer, flights: Path) -> None:
     assert answer("verify", flights)["ok"] is True
 
 
+def test_compacting_changes_no_answer_and_tells_the_sizes(answer: Answer, run: Run, flights: Path) -> None:
+    answer("optimize", flights, "--tier", "cold")
+    before, size = answer("read", flights, "weather"), flights.stat().st_size
+
+    done = answer("compact", flights)
+
+    assert (done["bytes_before"], done["bytes_after"]) == (size, flights.stat().st_size)
+    assert answer("read", flights, "weather") == before
+    assert "now" in run("compact", flights).stdout
+
+
 def test_a_backup_is_a_store_of_its_own(answer: Answer, flights: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.mls"
 
