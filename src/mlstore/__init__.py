@@ -4,7 +4,9 @@
 >>> store = ml.open(":memory:")
 """
 
+from mlstore.engine.branches import Branch, RefMove
 from mlstore.engine.catalog import CatalogEntry
+from mlstore.engine.diff import Diff, TableDiff
 from mlstore.engine.explain import Explanation
 from mlstore.engine.freshness import Freshness, ViewFreshness
 from mlstore.engine.inspection import VerifyReport
@@ -22,6 +24,7 @@ from mlstore.errors import (
     InvalidDataError,
     LeakageError,
     LeakageWarning,
+    MergeConflictError,
     MlstoreError,
     NameClashError,
     NotAStoreError,
@@ -69,6 +72,7 @@ from mlstore.version import __version__
 
 __all__ = [
     "AlreadyExistsError",
+    "Branch",
     "CatalogEntry",
     "Change",
     "ClosedError",
@@ -76,6 +80,7 @@ __all__ = [
     "CorruptionError",
     "DType",
     "DefinitionError",
+    "Diff",
     "Entity",
     "Explanation",
     "FeatureService",
@@ -85,6 +90,7 @@ __all__ = [
     "InvalidDataError",
     "LeakageError",
     "LeakageWarning",
+    "MergeConflictError",
     "MlstoreError",
     "NameClashError",
     "NotAStoreError",
@@ -92,6 +98,7 @@ __all__ = [
     "OnlineRows",
     "Plan",
     "ReadOnlyError",
+    "RefMove",
     "Reference",
     "ReproductionError",
     "Rows",
@@ -101,6 +108,7 @@ __all__ = [
     "StoreError",
     "StoreFullError",
     "Table",
+    "TableDiff",
     "UnknownNameError",
     "UnknownVersionError",
     "UsageError",

@@ -11,6 +11,7 @@ MlstoreError
 |  |- AlreadyExistsError               the name is taken
 |  |- LeakageError                     labels would be given what was not yet known at their time
 |  |- ReproductionError                a training set that cannot be made anew
+|  |- MergeConflictError               both sides changed the same cell; choose a strategy
 |  `- ReadOnlyError (PermissionError)  a write through a handle that only reads
 `- StoreError (OSError)                mend the surroundings: path, disk, permission, program version; the command line exits with 1
    |- NotAStoreError                   the file is something else
@@ -24,6 +25,7 @@ Each error has a stable `kind` (for programs) and a `hint` (the cure, for people
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 
 class MlstoreError(Exception):
@@ -106,6 +108,16 @@ class ReproductionError(UsageError):
     """A training set cannot be made anew; the message says what is missing."""
 
     kind = "reproduction"
+
+
+class MergeConflictError(UsageError):
+    """Both sides changed the same: `conflicts` is a pyarrow.Table with a row for each cell, row or definition."""
+
+    kind = "merge_conflict"
+
+    def __init__(self, message: str, *, hint: str = "", conflicts: Any = None) -> None:
+        super().__init__(message, hint=hint)
+        self.conflicts = conflicts
 
 
 class ReadOnlyError(UsageError, PermissionError):

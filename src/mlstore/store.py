@@ -9,16 +9,18 @@ from mlstore.engine import versions
 from mlstore.engine.session import Session
 from mlstore.face.asking import Asking
 from mlstore.face.base import check_choice
+from mlstore.face.branching import Branching
 from mlstore.face.care import Care
 from mlstore.face.definitions import Definitions
 from mlstore.face.online import Online
 from mlstore.face.versioning import Versioning
 from mlstore.face.writing import Writing
+from mlstore.format.manifest import Ref
 from mlstore.storage.environment import Environment
 from mlstore.version import __version__
 
 
-class Store(Definitions, Writing, Online, Asking, Versioning, Care):
+class Store(Definitions, Writing, Online, Asking, Versioning, Branching, Care):
     """A store, open in this process; made by `mlstore.open`. Safe to share between threads; reopens itself after a fork.
 
     Examples
@@ -45,6 +47,7 @@ class Store(Definitions, Writing, Online, Asking, Versioning, Care):
 
     def close(self) -> None:
         """Let go of the file. Arrays that were read stay valid."""
+        self._session.require_outside("close")
         self._session.environment.close()
 
     def __enter__(self) -> Self:
@@ -54,21 +57,31 @@ class Store(Definitions, Writing, Online, Asking, Versioning, Care):
         self.close()
 
     def __repr__(self) -> str:
-        place = self._session.place
-        return f"<mlstore.Store {self.path}{place and f' at {place}'}>"
+        branch, place = self._session.branch, self._session.place
+        shown = f" at {place}" if place else f" on {branch}" if branch != versions.MAIN else ""
+        return f"<mlstore.Store {self.path}{shown}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        environment, scope = self._session.environment, self._session.scope
-        return _reopen, (environment, scope, self._session.place)
+        session = self._session
+        session.require_outside("pickling the handle")
+        return _reopen, (session.environment, session.branch, session.past, session.place)
 
 
-def open(path: str | os.PathLike[str], *, read_only: bool = False, durability: Literal["full", "normal"] = "full") -> Store:
+def open(
+    path: str | os.PathLike[str],
+    *,
+    branch: str = versions.MAIN,
+    read_only: bool = False,
+    durability: Literal["full", "normal"] = "full",
+) -> Store:
     """Open a store, and create it if there is none.
 
     Parameters
     ----------
     path : str or path
         The file; ":memory:" for a store that vanishes when closed. A small `<file>-lock` beside it coordinates processes.
+    branch : str
+        Where to stand; it must exist.
     read_only : bool
         Refuse to write through this handle; the file must exist.
     durability : {"full", "normal"}
@@ -77,31 +90,32 @@ def open(path: str | os.PathLike[str], *, read_only: bool = False, durability: L
 
     Raises
     ------
-    NotAStoreError, FormatVersionError, StoreError
+    NotAStoreError, FormatVersionError, StoreError, UnknownVersionError
     """
     check_choice("durability", durability, ("full", "normal"))
     environment = Environment.open(path, read_only=read_only, durability=durability, writer_version=__version__)
     try:
-        return Store(_session(environment))
+        return Store(_session(environment, branch))
     except BaseException:
         environment.close()
         raise
 
 
-def _session(environment: Environment) -> Session:
+def _session(environment: Environment, branch: str) -> Session:
     with environment.reader() as reader:
-        is_new = reader.get(versions.REFS, versions.MAIN.encode()) is None
+        is_new = versions.find_ref(reader, versions.MAIN) is None
     if is_new and not environment.is_read_only:
         with environment.writer() as writer:
-            if writer.get(versions.REFS, versions.MAIN.encode()) is None:
-                versions.create_branch(writer, versions.MAIN, (), now_us=_clock_us())
+            if versions.find_ref(writer, versions.MAIN) is None:
+                scope = versions.create_line(writer, ())
+                versions.put_ref(writer, versions.MAIN, Ref("branch", scope.line, 0, "", _clock_us(), ""))
     with environment.reader() as reader:
-        scope = versions.branch_scope(reader, versions.MAIN)
-    return Session.begin(environment, scope, _clock_us)
+        versions.branch_ref(reader, branch)
+    return Session.begin(environment, branch, _clock_us)
 
 
-def _reopen(environment: Environment, scope: versions.Scope, place: str) -> Store:
-    return Store(Session.begin(environment, scope, _clock_us, place=place))
+def _reopen(environment: Environment, branch: str, past: versions.Scope | None, place: str) -> Store:
+    return Store(Session.begin(environment, branch, _clock_us, past=past, place=place))
 
 
 def _clock_us() -> int:

@@ -11,7 +11,7 @@ import mlstore as ml
 from mlstore.cli.console import print_json, print_line, print_list
 from mlstore.cli.loading import load_definitions
 from mlstore.cli.opening import open_store
-from mlstore.cli.options import AsJson, AtVersion, StorePath
+from mlstore.cli.options import AsJson, AtVersion, OnBranch, StorePath
 from mlstore.cli.plain import plain_value
 
 SIGNS = {"create": ("+", "green"), "evolve": ("~", "yellow"), "new_version": ("!", "magenta"), "unchanged": ("=", "dim")}
@@ -34,11 +34,12 @@ def apply(
         Path, typer.Argument(metavar="DEFINITIONS.PY", help="A Python file that defines entities, views, tables, services.")
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    on: OnBranch = "main",
     as_json: AsJson = False,
 ) -> None:
     """Register or change definitions from a Python file: all or nothing."""
     found = load_definitions(definitions)
-    with open_store(store, is_writing=not dry_run) as opened:
+    with open_store(store, is_writing=not dry_run, branch=on) as opened:
         plan = opened.plan(*found) if dry_run else opened.apply(*found)
     if as_json:
         changes = [{"action": c.action, "kind": c.kind, "name": c.name, "details": [str(d) for d in c.details]} for c in plan.changes]

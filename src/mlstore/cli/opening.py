@@ -12,11 +12,11 @@ from mlstore.cli.texts import parse_time
 
 
 @contextmanager
-def open_store(path: str, *, is_writing: bool = False, at: str | None = None) -> Iterator[ml.Store]:
+def open_store(path: str, *, is_writing: bool = False, at: str | None = None, branch: str = "main") -> Iterator[ml.Store]:
     """The store of an existing file, closed at the end."""
     if not Path(path).exists():
         raise ml.NotAStoreError(f"no store at {path}", hint=f"`mlstore init {path}` creates one")
-    with ml.open(path, read_only=not is_writing) as store:
+    with ml.open(path, branch=branch, read_only=not is_writing) as store:
         yield store if at is None else at_version(store, at)
 
 
@@ -29,6 +29,11 @@ def at_version(store: ml.Store, version: str) -> ml.Store:
         if moment is None:
             raise
         return store.at(moment)
+
+
+def find_version(store: ml.Store, version: str | None) -> ml.Commit | None:
+    """The commit meant by a name, an id or a time."""
+    return None if version is None else next(iter(at_version(store, version).history(limit=1)), None)
 
 
 def _read_time(text: str) -> datetime | None:

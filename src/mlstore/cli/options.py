@@ -29,6 +29,12 @@ def complete_versions(ctx: typer.Context) -> list[tuple[str, str]]:
         return [] if store is None else [(str(name), "snapshot") for name in store.info()["snapshots"]]
 
 
+def complete_branches(ctx: typer.Context) -> list[tuple[str, str]]:
+    """Branches of the store named before, for the shell."""
+    with _store_before(ctx) as store:
+        return [] if store is None else [(branch.name, "branch") for branch in store.branches()]
+
+
 def _complete(ctx: typer.Context, kinds: tuple[str, ...]) -> list[tuple[str, str]]:
     words = []
     with _store_before(ctx) as store:
@@ -78,9 +84,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON on standard
 AtVersion = Annotated[
     str | None,
     typer.Option(
-        "--at", metavar="VERSION", help="Read the store as it was: a snapshot, a commit id, or a time.", autocompletion=complete_versions
+        "--at",
+        metavar="VERSION",
+        help="Read the store as it was: a snapshot, a branch, a commit id, or a time.",
+        autocompletion=complete_versions,
     ),
 ]
+OnBranch = Annotated[str, typer.Option("--on", metavar="BRANCH", help="The branch to work on.", autocompletion=complete_branches)]
+Message = Annotated[str, typer.Option("--message", "-m", help="Why.", show_default=False)]
 FullNames = Annotated[bool, typer.Option("--full-names", help="Name every feature view__feature.")]
 WithStatus = Annotated[bool, typer.Option("--status", help="Add per view why a value is what it is, and the event time it is from.")]
 InputFormat = Annotated[Format | None, typer.Option("--format", help="The format of the file; needed for a pipe that does not tell.")]

@@ -11,7 +11,7 @@ from mlstore.cli.columns import table_types
 from mlstore.cli.console import count_rows, print_json, print_line, progress_bar
 from mlstore.cli.incoming import open_rows
 from mlstore.cli.opening import open_store
-from mlstore.cli.options import AsJson, InputFormat, NullTexts, StorePath, TableName
+from mlstore.cli.options import AsJson, InputFormat, NullTexts, OnBranch, StorePath, TableName
 
 
 class Mode(StrEnum):
@@ -32,11 +32,12 @@ def write(
     message: Annotated[str, typer.Option("--message", "-m", help="What the commit says.", show_default=False)] = "",
     author: Annotated[str, typer.Option("--author", help="Who the commit names.", show_default=False)] = "",
     null: NullTexts = [],  # noqa: B006  typer reads it, nobody changes it
+    on: OnBranch = "main",
     as_json: AsJson = False,
 ) -> None:
     """Write the rows of a file: one commit, all or nothing."""
     with (
-        open_store(store, is_writing=True) as opened,
+        open_store(store, is_writing=True, branch=on) as opened,
         open_rows(file, chosen=file_format, types=table_types(opened, name), nulls=null) as incoming,
         progress_bar(f"writing {name}", total=incoming.total) as bar,
     ):

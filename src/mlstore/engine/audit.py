@@ -11,7 +11,7 @@ from datetime import date
 import pyarrow as pa
 
 from mlstore.engine.session import ReadContext
-from mlstore.engine.versions import COMMIT_IDS, COMMITS, commits, resolve, tags, take_numbers
+from mlstore.engine.versions import COMMIT_IDS, COMMITS, MAIN, commits, named, resolve, tags, take_numbers
 from mlstore.errors import UsageError
 from mlstore.format.act import Act, decode_act, seal_act
 from mlstore.format.manifest import ID_BYTES, Commit, decode_commit
@@ -21,7 +21,9 @@ from mlstore.storage.transaction import Reader, Writer
 AUDIT = declare("audit")  # seq -> act; "head" -> id of the newest act
 
 HEAD = b"head"
+NEW_NAME = "new name"
 SNAPSHOT = "snapshot"
+BRANCH = "branch "  # and what was done to it: create, rename, delete, protect, unprotect, rollback, merge
 
 SCHEMA = pa.schema(
     [
@@ -97,6 +99,7 @@ def find_breaks(reader: Reader, checks: Counter[str]) -> list[str]:
     """Where the chain of acts is broken, and names that do not stand where the acts say."""
     problems, previous = [], ""
     said: dict[str, str] = {}
+    branches = {MAIN}
     for seq, act in list_acts(reader):
         checks["audit entries"] += 1
         if act.seq != seq or act.previous != previous:
@@ -106,14 +109,26 @@ def find_breaks(reader: Reader, checks: Counter[str]) -> list[str]:
         previous = act.id
         if act.action == SNAPSHOT:
             said[act.subject] = act.after
+        branches = _branches_after(act, branches)
     newest = reader.get(AUDIT, HEAD)
     if previous != ("" if newest is None else newest.hex()):
         problems.append(f"the newest audit entry is not the one that was written last: {_REWRITTEN}")
-    named = {name: ref.commit for name, ref in tags(reader).items()}
-    for name in sorted(said.keys() | named.keys()):
-        if said.get(name) != named.get(name):
+    snapshots = {name: ref.commit for name, ref in tags(reader).items()}
+    for name in sorted(said.keys() | snapshots.keys()):
+        if said.get(name) != snapshots.get(name):
             problems.append(f"snapshot {name!r} does not name what the audit says: it was made, moved or removed behind its back")
+    for name in sorted(branches ^ {name for name, _ in named(reader, "branch")}):
+        problems.append(f"branch {name!r} was made or removed behind the back of the audit")
     return problems
+
+
+def _branches_after(act: Act, branches: set[str]) -> set[str]:
+    """The names of branches once an act is done."""
+    if act.action == BRANCH + "create":
+        return branches | {act.subject}
+    if act.action == BRANCH + "rename":
+        return branches - {act.subject} | {str(act.details[NEW_NAME])}
+    return branches - {act.subject} if act.action == BRANCH + "delete" else branches
 
 
 def prove(context: ReadContext, trusted_head: str | Commit) -> list[str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mlstore.engine.catalog import Relation
 from mlstore.engine.lazy import lazy
-from mlstore.engine.versions import LIVE
+from mlstore.engine.versions import FIRST_LINE, LIVE
 from mlstore.format.keys import Keys
 from mlstore.schema.dtypes import DType
 from mlstore.storage.transaction import Reader
@@ -74,7 +74,11 @@ class Span:
 
 
 class Block:
-    """A content as one version sees it: rows from `start` on, written up to `bound`, not deleted by then."""
+    """A content as one version sees it: rows from `start` on, written up to `bound`, not deleted by then.
+
+    `line` wrote it. `width`: how many features its rows have, where it may hold columns that another line knows nothing of.
+    `shadowed`: the rows that lines which see this one have deleted.
+    """
 
     def __init__(
         self,
@@ -88,14 +92,20 @@ class Block:
         run: int | None = None,
         span: Span | None = None,
         reader: Reader | None = None,
+        line: int = FIRST_LINE,
+        width: int | None = None,
+        shadowed: Callable[["Block"], Int64] | None = None,
     ) -> None:
         self.relation = relation
         self.segment = segment
         self.run = run
         self.bound = bound
         self.start = start
+        self.line = line
+        self._width = width
         self._content = content
         self._deletes = deletes
+        self._shadowed = shadowed
         self._reader = reader
         if span is not None:
             self.span = span
@@ -108,17 +118,27 @@ class Block:
     def open(self, numbers: Iterable[int] = ()) -> None:
         """Open its content and these features now: while the transaction lasts, and in the thread that has it."""
         for number in numbers:
-            if self._reader is not None:
+            if self._reader is not None and self.has(number):
                 self.content.prepare(self._reader, number)
         _ = self.content
 
     @lazy
     def span(self) -> Span:
-        """Between which keys and times its rows lie."""
+        """Between which keys and times its rows lie, hidden ones included."""
         keys, time = self.keys, self.content.time
         return Span(keys.encoded_at(0), keys.encoded_at(len(keys) - 1), int(time.min()), int(time.max()))
 
+    def has(self, number: int) -> bool:
+        """Whether its rows may hold values of a feature."""
+        return self._width is None or number < self._width
+
+    def zone(self, number: int, dtype: DType) -> tuple[object, object, bool] | None:
+        """See Content.zone."""
+        return self.content.zone(number, dtype) if self.has(number) else None
+
     def column(self, number: int, lend: Lend | None = None) -> pa.Array:
+        if not self.has(number):
+            return pa.nulls(self.content.rows, self.relation.layout.features[number].dtype.arrow)
         self.open([number])
         return self.content.column(self.relation, number, lend)
 
@@ -137,11 +157,14 @@ class Block:
     @lazy
     def hidden(self) -> NDArray[np.uint8]:
         """1 for each row deleted by this version; empty when none is."""
-        if self._deletes is None:
+        shadowed = NO_NUMBERS if self._shadowed is None else self._shadowed(self)
+        if self._deletes is None and not shadowed.size:
             return NO_BYTES
-        rows, seqs = self._deletes
         mask = np.zeros(self.content.rows, np.uint8)
-        mask[rows[seqs <= self.bound]] = 1
+        mask[shadowed] = 1
+        if self._deletes is not None:
+            rows, seqs = self._deletes
+            mask[rows[seqs <= self.bound]] = 1
         return mask
 
     @lazy

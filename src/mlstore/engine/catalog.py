@@ -5,14 +5,14 @@ a *revision* is the same table with more features or wider numbers.
 """
 
 import struct
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from mlstore.engine.lazy import lazy
-from mlstore.engine.versions import LIVE, read_counter, take_numbers
+from mlstore.engine.versions import FIRST_LINE, Scope, read_counter, take_numbers
 from mlstore.errors import DefinitionError, UnknownNameError
 from mlstore.format.keys import KeySpec
 from mlstore.format.manifest import EPOCH, decode_fields, encode_fields
@@ -38,13 +38,14 @@ REMEMBERED = 1024
 Answer = TypeVar("Answer")
 
 _SUFFIX = struct.Struct(">II")
+_LINE = struct.Struct(">I")
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogEntry:
     """One definition as registered: kind, name, version, revision, the definition, and since when.
 
-    `table` is the number its data hangs on (0 for entities and services); `seq` bounds the versions that do not know it.
+    `table` is the number its data hangs on (0 for entities and services); `seq` bounds the versions of its `line` that do not know it.
     """
 
     kind: str
@@ -55,6 +56,7 @@ class CatalogEntry:
     table: int
     seq: int
     time_us: int
+    line: int = FIRST_LINE
 
     @property
     def created(self) -> datetime:
@@ -70,7 +72,9 @@ class CatalogEntry:
 class Relation:
     """A view or table made ready for work: its layout, keys and row plans."""
 
-    def __init__(self, entry: CatalogEntry, layout: Layout, revisions: dict[int, tuple[tuple[str, DType], ...]]) -> None:
+    def __init__(
+        self, entry: CatalogEntry, layout: Layout, revisions: dict[int, tuple[tuple[str, DType], ...]], lines: dict[int, int]
+    ) -> None:
         self.entry = entry
         self.layout = layout
         self.table = entry.table
@@ -79,6 +83,7 @@ class Relation:
         self.key_spec = KeySpec(tuple(field.dtype for field in layout.keys))
         self.numbers = {field.name: number for number, field in enumerate(layout.features)}
         self._revisions = revisions
+        self._lines = lines  # the line that made each revision
 
     @lazy
     def plan(self) -> RowPlan:
@@ -88,6 +93,14 @@ class Relation:
     def rows(self) -> RowReader:
         plans = {revision: compile_plan(revision, fields) for revision, fields in self._revisions.items()}
         return RowReader(plans, self.plan)
+
+    def knows(self, revision: int) -> bool:
+        """Whether rows of a revision can be read: other lines, and later versions, have revisions of their own."""
+        return revision in self._revisions
+
+    def width(self, lines: Collection[int]) -> int:
+        """How many features the rows of these lines can have; what stands behind them there belongs to another line's revisions."""
+        return max((len(fields) for revision, fields in self._revisions.items() if self._lines[revision] in lines), default=0)
 
     def number(self, feature: str) -> int:
         """The number of a feature; UnknownNameError names the nearest."""
@@ -170,12 +183,13 @@ class Catalog:
         key = (entry.name, entry.version)
         if key not in self._relations:
             assert isinstance(entry.definition, FeatureView | Table)
-            revisions = {}
+            revisions, lines = {}, {}
             for other in self._entries:
                 if other.table == entry.table and isinstance(other.definition, FeatureView | Table):
                     fields = self.layout(other.definition).features
                     revisions[other.revision] = tuple((field.name, field.dtype) for field in fields)
-            self._relations[key] = Relation(entry, self.layout(entry.definition), revisions)
+                    lines[other.revision] = other.line
+            self._relations[key] = Relation(entry, self.layout(entry.definition), revisions, lines)
         return self._relations[key]
 
     def _unknown_relation(self, name: str, version: int | None, versions: list[CatalogEntry]) -> UnknownNameError:
@@ -188,14 +202,21 @@ class Catalog:
         return UnknownNameError(f"no view or table {name!r}", hint=suggest(name, names))
 
 
-def load_catalog(reader: Reader, bound: int = LIVE) -> Catalog:
-    """The catalogue as a version knows it."""
+def load_catalog(reader: Reader, scope: Scope) -> Catalog:
+    """The catalogue as a place knows it."""
+    bounds = dict(scope.layers())
     entries = (_decode(key, packed) for key, packed in reader.scan(CATALOG))
-    return Catalog([entry for entry in entries if entry.seq <= bound])
+    return Catalog([entry for entry in entries if entry.seq <= bounds.get(entry.line, 0)])
+
+
+def next_revision(reader: Reader, entry: CatalogEntry) -> int:
+    """A number that no revision of this version had before, on any line: a row names its columns by it."""
+    found = (_decode(key, packed) for key, packed in reader.scan_prefix(CATALOG, _prefix(entry.kind, entry.name)))
+    return 1 + max((other.revision for other in found if (other.version, other.table) == (entry.version, entry.table)), default=0)
 
 
 def catalog_tick(reader: Reader) -> int:
-    """Changes whenever the catalogue does."""
+    """Changes whenever the catalogue does, or a branch moves to another line."""
     return read_counter(reader, "catalog")
 
 
@@ -254,12 +275,18 @@ def _space(kind: str) -> str:
     return "entity" if kind == "entity" else "relation"
 
 
+def _prefix(kind: str, name: str) -> bytes:
+    return f"{kind}\0{name}\0".encode()
+
+
 def _key(entry: CatalogEntry) -> bytes:
-    return f"{entry.kind}\0{entry.name}\0".encode() + _SUFFIX.pack(entry.version, entry.revision)
+    line = b"" if entry.line == FIRST_LINE else _LINE.pack(entry.line)
+    return _prefix(entry.kind, entry.name) + _SUFFIX.pack(entry.version, entry.revision) + line
 
 
 def _decode(key: bytes, packed: bytes) -> CatalogEntry:
-    kind, name = key[: -_SUFFIX.size].decode().split("\0")[:2]
-    version, revision = _SUFFIX.unpack(key[-_SUFFIX.size :])
+    kind, name, suffix = key.split(b"\0", 2)
+    version, revision = _SUFFIX.unpack_from(suffix)
+    line = _LINE.unpack_from(suffix, _SUFFIX.size)[0] if len(suffix) > _SUFFIX.size else FIRST_LINE
     table, seq, time_us, record = decode_fields(packed)
-    return CatalogEntry(kind, name, version, revision, from_record(record), table, seq, time_us)
+    return CatalogEntry(kind.decode(), name.decode(), version, revision, from_record(record), table, seq, time_us, line)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from mlstore.engine import online
 from mlstore.engine.block import Block, Int64
+from mlstore.engine.picking import pick_ranges, pick_where
 from mlstore.engine.reading import Query, plan_query, read_rows
-from mlstore.engine.removal import hide, pick_ranges, pick_where
+from mlstore.engine.removal import hide
 from mlstore.engine.session import Session
 from mlstore.engine.versions import take_numbers
 from mlstore.errors import SchemaMismatchError, UsageError
@@ -58,7 +59,7 @@ def delete(
             picks = ((block, rows if matches is None else rows[matches(block, rows)]) for block, rows in ranges)
         hidden = hide(context, history, picks, seq)
         if hidden.rows and relation.layout.is_online:
-            online.refresh(context.writer, context.history(relation), context.scope.line, hidden.keys)
+            online.refresh(context.writer, context.history(relation), hidden.keys)
         digest = hashlib.blake2b(b"\0".join(hidden.keys.encoded()), digest_size=16).digest()
         change = TableChange("delete", relation.label, relation.table, hidden.rows, seq, seq, digest)
         return context.commit(change, author=author, message=message)

@@ -4,7 +4,9 @@ One transaction marks the rows as erased, so that from its commit on no version 
 anew, in transactions of bounded size. What a kill leaves undone, the next merge, `optimize` or `forget` does.
 """
 
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +17,13 @@ from mlstore.engine.block import ERASED, Int64
 from mlstore.engine.catalog import Catalog, Relation, suggest
 from mlstore.engine.compacting import CompactReport, compact
 from mlstore.engine.deleting import named_keys
-from mlstore.engine.offline import load_state, put_state
+from mlstore.engine.offline import History, load_state, put_state
 from mlstore.engine.rewriting import each_line, rewrite_erased
 from mlstore.engine.segments import list_deletes, list_entries, put_deletes
 from mlstore.engine.session import ReadContext, Session, WriteContext
+from mlstore.engine.shadows import SHADOWS
 from mlstore.engine.tail import CLOCKS_BYTES, DELETED, TAIL, decode_clocks, tail_prefix
-from mlstore.engine.versions import LIVE, all_scopes, take_numbers
+from mlstore.engine.versions import LIVE, Scope, all_scopes, take_numbers
 from mlstore.errors import CorruptionError, UnknownNameError, UsageError
 from mlstore.format.keys import Keys
 from mlstore.format.manifest import Commit, SegmentEntry, TableChange
@@ -28,6 +31,7 @@ from mlstore.format.rows import peek
 from mlstore.schema.entity import Entity
 from mlstore.schema.table import Table
 from mlstore.schema.view import FeatureView
+from mlstore.storage.keyspace import prefix_end
 from mlstore.storage.transaction import Reader
 
 
@@ -48,22 +52,22 @@ class ForgetReport:
 
 def forget(session: Session, what: Entity | Table | str, *, keys: Any, author: str, message: str, then_compact: bool) -> ForgetReport:
     """Erase all rows of these keys; see Store.forget."""
-    erased: dict[str, int] = {}
-    wanted: list[tuple[Relation, Keys]] = []
+    erased: Counter[str] = Counter()
     with session.writing() as context:
         seq = take_numbers(context.writer, "seq")
-        for relation in _holders(context.catalog, what):
-            named = named_keys(relation.layout, relation.key_spec, keys, doing="forget")
-            wanted.append((relation, named))
-            erased[relation.label] = sum(_erase(place, relation, named) for place in each_line(context))
-        # No digest: a hash of few possible keys tells which they were.
-        changes = [TableChange("forget", each.label, each.table, erased[each.label], seq, seq, b"") for each, _ in wanted]
+        wanted = _wanted(context, what, keys)
+        changes = []
+        for relation, named in wanted:
+            rows = _erase_everywhere(context, relation.table, named)
+            erased[relation.label] += rows
+            # No digest: a hash of few possible keys tells which they were.
+            changes.append(TableChange("forget", relation.label, relation.table, rows, seq, seq, b""))
         commit = context.commit(*changes, author=author, message=message)
     rewritten = rewrite_erased(session)
     with session.reading() as fresh:
         _prove(fresh, wanted, commit)
         held = fresh.reader.count(upkeep.TRASH)
-    return ForgetReport(commit, erased, rewritten, held, compact(session) if then_compact else None)
+    return ForgetReport(commit, dict(erased), rewritten, held, compact(session) if then_compact else None)
 
 
 def _holders(catalog: Catalog, what: Entity | Table | str) -> list[Relation]:
@@ -86,28 +90,67 @@ def _holders(catalog: Catalog, what: Entity | Table | str) -> list[Relation]:
     raise UnknownNameError(f"no entity or table {name!r}", hint=suggest(name, known))
 
 
-def _erase(context: WriteContext, relation: Relation, keys: Keys) -> int:
-    """Erase the rows of keys from one line; how many rows were there, deleted ones included."""
+def _wanted(context: WriteContext, what: Entity | Table | str, keys: Any) -> list[tuple[Relation, Keys]]:
+    """The views or the table as they are known here, and those that only other lines know; with the keys to forget in each."""
+    found = {relation.table: relation for relation in _holders(context.catalog, what)}
+    for place in each_line(context):
+        with suppress(UnknownNameError):
+            found = {relation.table: relation for relation in _holders(place.catalog, what)} | found
+    return [(relation, named_keys(relation.layout, relation.key_spec, keys, doing="forget")) for relation in found.values()]
+
+
+def _erase_everywhere(context: WriteContext, table: int, keys: Keys) -> int:
+    """Erase the rows of keys from every line; how many rows were there, deleted ones included."""
     if not len(keys):
         return 0
-    in_segments, live = _mark(context, relation, keys)
-    in_tail, tail_bytes, live_in_tail = _cut_tail(context, relation, keys)
-    prefix = online.online_prefix(relation, context.scope.line)
-    context.writer.delete_many(online.ONLINE, [prefix + key for key in keys.encoded()])
-    if in_segments or in_tail:
-        state = load_state(context.writer, relation.table, context.scope.line)
-        hidden = live + live_in_tail
-        state = state.changed(rows=state.rows - hidden, deleted_rows=max(1, state.deleted_rows + hidden))
+    holders = [(place, relation) for place in each_line(context) for relation in place.catalog.relations() if relation.table == table]
+    # What each line adds to its ancestors is counted before any of it goes.
+    added = [_count_added(place, relation, keys) for place, relation in holders]
+    return sum(_erase(place, relation, keys, rows) for (place, relation), rows in zip(holders, added, strict=True))
+
+
+def _count_added(context: WriteContext, relation: Relation, keys: Keys) -> int:
+    """The rows of keys that a line adds to those of its ancestors; negative where it has deleted more of theirs."""
+    scope = context.scope
+    seen = _count_seen(context.history(relation), keys)
+    if not scope.ancestry:
+        return seen
+    return seen - _count_seen(History(context.reader, relation, Scope(*scope.ancestry[0], scope.ancestry[1:]), context.shelves), keys)
+
+
+def _count_seen(history: History, keys: Keys) -> int:
+    seen = 0
+    for block in history.blocks(keys=keys):
+        found = block.keys.search(keys)
+        for place in found[found >= 0].tolist():
+            first, last = block.offsets[place], block.offsets[place + 1]
+            seen += int(last - first if block.visible is None else np.count_nonzero(block.visible[first:last]))
+    return seen
+
+
+def _erase(context: WriteContext, relation: Relation, keys: Keys, added: int) -> int:
+    """Erase the rows of keys from one line, to which it added so many; how many rows were there, deleted ones included."""
+    writer, line = context.writer, context.scope.line
+    in_segments = _mark(context, relation, keys)
+    in_tail, tail_bytes = _cut_tail(context, relation, keys)
+    owner = online.online_prefix(relation, line)
+    writer.delete_many(online.ONLINE, [owner + key for key in keys.encoded()])
+    for space in (online.KEPT, SHADOWS):
+        for key in keys.encoded():
+            writer.delete_range(space, owner + key, prefix_end(owner + key))
+    if in_segments or in_tail or added:
+        state = load_state(writer, relation.table, line)
+        state = state.changed(rows=state.rows - added, deleted_rows=max(1, state.deleted_rows + added))
         state = state.changed(tail_rows=state.tail_rows - in_tail, tail_bytes=state.tail_bytes - tail_bytes)
-        put_state(context.writer, relation.table, context.scope.line, state)
+        put_state(writer, relation.table, line, state)
     return in_segments + in_tail
 
 
-def _mark(context: WriteContext, relation: Relation, keys: Keys) -> tuple[int, int]:
-    """Mark the rows in segments as erased: how many there were, and how many of them were not deleted."""
+def _mark(context: WriteContext, relation: Relation, keys: Keys) -> int:
+    """Mark the rows in segments as erased: how many there were."""
     writer, line = context.writer, context.scope.line
     held = list_deletes(writer, relation.table, line)
-    count = live = 0
+    count = 0
     for entry, rows in _rows_of(writer, relation, line, keys):
         deleted = np.full(entry.rows, LIVE, np.int64)
         if entry.segment in held:
@@ -115,24 +158,18 @@ def _mark(context: WriteContext, relation: Relation, keys: Keys) -> tuple[int, i
         # Rows before the start have moved on, and are counted where they are now; but their bytes are here.
         here = rows[rows >= entry.start_row]
         count += int(np.count_nonzero(deleted[here] != ERASED))
-        live += int(np.count_nonzero(deleted[here] == LIVE))
         deleted[rows] = ERASED
         marked = np.flatnonzero(deleted != LIVE)
         put_deletes(writer, relation.table, line, entry.segment, (marked, deleted[marked]))
-    return count, live
+    return count
 
 
-def _cut_tail(context: WriteContext, relation: Relation, keys: Keys) -> tuple[int, int, int]:
-    """Remove the rows in the tail: how many, their bytes, and how many of them were not deleted."""
+def _cut_tail(context: WriteContext, relation: Relation, keys: Keys) -> tuple[int, int]:
+    """Remove the rows in the tail: how many, and their bytes."""
     prefix = tail_prefix(relation.table, context.scope.line)
     records = [record for key in keys.encoded() for record in context.writer.scan_prefix(TAIL, prefix + key)]
     context.writer.delete_many(TAIL, [record for record, _ in records])
-    alive = DELETED.pack(LIVE)
-    return (
-        len(records),
-        sum(len(value) - DELETED.size for _, value in records),
-        sum(value[: DELETED.size] == alive for _, value in records),
-    )
+    return len(records), sum(len(value) - DELETED.size for _, value in records)
 
 
 def _rows_of(reader: Reader, relation: Relation, line: int, keys: Keys) -> Iterator[tuple[SegmentEntry, Int64]]:
@@ -163,10 +200,11 @@ def _count_left(reader: Reader, relation: Relation, line: int, keys: Keys, seq: 
     for entry, rows in _rows_of(reader, relation, line, keys):
         block = upkeep.open_block(reader, relation, entry, None)
         left += int(np.count_nonzero(block.seq_of(rows) <= seq))
-    tail, records = tail_prefix(relation.table, line), online.online_prefix(relation, line)
+    owner = online.online_prefix(relation, line)
     for key in keys.encoded():
-        clocks = b"".join(record[-CLOCKS_BYTES:] for record, _ in reader.scan_prefix(TAIL, tail + key))
-        left += int(np.count_nonzero(decode_clocks(clocks)[2] <= seq))
-        row = reader.get(online.ONLINE, records + key)
-        left += row is not None and peek(row)[3] <= seq
+        for space in (TAIL, SHADOWS):
+            clocks = b"".join(record[-CLOCKS_BYTES:] for record, _ in reader.scan_prefix(space, owner + key))
+            left += int(np.count_nonzero(decode_clocks(clocks)[2] <= seq))
+        held = [reader.get(online.ONLINE, owner + key), *(row for _, row in reader.scan_prefix(online.KEPT, owner + key))]
+        left += sum(peek(row)[3] <= seq for row in held if row)
     return left

@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from mlstore.engine.catalog import Relation
 from mlstore.engine.meter import Histogram, Meter
-from mlstore.engine.offline import load_state
 from mlstore.engine.session import ReadContext
 from mlstore.errors import DefinitionError, UsageError
 from mlstore.schema.durations import parse_duration
@@ -25,8 +24,8 @@ class ViewFreshness:
 
     newest: the greatest event time; age: of it, now (negative for one in the future). threshold: how old it may be: as asked for, else
     the view's tag `freshness`, else its ttl. is_stale: it is older, or there is none. late_rows: rows that came after a newer one of
-    their key. The rest is what this handle has read online: how many answers were OUTSIDE_TTL or NOT_FOUND, and the age of the
-    values that were given (half of them, 99 of 100 are no older; of a sample).
+    their key (of a branch: those written to it). The rest is what this handle has read online: how many answers were OUTSIDE_TTL or
+    NOT_FOUND, and the age of the values that were given (half of them, 99 of 100 are no older; of a sample).
     """
 
     view: str
@@ -101,7 +100,7 @@ def describe_freshness(freshness: Freshness) -> dict[str, Any]:
 
 
 def _of_view(context: ReadContext, meter: Meter, relation: Relation, threshold: Duration | None, now_ns: int) -> ViewFreshness:
-    state = load_state(context.reader, relation.table, context.scope.line)
+    state = context.history(relation).state()
     ticks_ns, limit_ns = relation.layout.ticks_ns, _threshold_ns(relation, threshold)
     age_ns = None if state.max_time is None else now_ns - state.max_time * ticks_ns
     clock = pa.timestamp(relation.layout.time_unit, "UTC")

@@ -20,13 +20,14 @@ from mlstore.engine import limits, online, tail, upkeep
 from mlstore.engine.block import Int64
 from mlstore.engine.catalog import Relation
 from mlstore.engine.offline import MAX_TIME, MIN_TIME, load_state, put_state
-from mlstore.engine.removal import hide, pick_ranges
+from mlstore.engine.picking import pick_ranges
+from mlstore.engine.removal import hide
 from mlstore.engine.runs import Placement, Rows, level_of, plan_cuts, write_run
-from mlstore.engine.segments import SegmentContent, load_extents, put_entry
+from mlstore.engine.segments import SegmentContent, load_extents, put_entry, put_extent
 from mlstore.engine.session import Session, WriteContext
 from mlstore.engine.staging import Stage
 from mlstore.engine.versions import take_numbers
-from mlstore.errors import InvalidDataError
+from mlstore.errors import InvalidDataError, UsageError
 from mlstore.format.keys import Factorized, Keys, factorize
 from mlstore.format.manifest import Commit, SegmentEntry, TableChange
 from mlstore.format.order import order_rows, take_ints
@@ -83,10 +84,23 @@ def write_rows(context: WriteContext, relation: Relation, rows: Conformed, mode:
     tail.put_rows(writer, relation, line, [encoded[code] for code in batch.codes().tolist()], (batch.time, created, seq), packed)
     late = 0
     if relation.layout.is_online:
-        late = online.put_latest(writer, relation, line, encoded, [packed[end - 1] for end in batch.offsets[1:].tolist()])
+        late = online.put_latest(writer, relation, context.scope, encoded, [packed[end - 1] for end in batch.offsets[1:].tolist()])
     digest = hashlib.blake2b(b"".join(packed), digest_size=16).digest()
     _grow(context, relation, batch.time, late, tail_rows=count, tail_bytes=sum(map(len, packed)))
     return TableChange(mode, relation.label, relation.table, count, first_seq, first_seq + rows.rows - 1, digest)
+
+
+def write_here(context: WriteContext, relation: Relation, rows: Conformed) -> TableChange:
+    """Append rows, few or many, in the transaction at hand: what is written waits in memory for its commit."""
+    if rows.rows < limits.DIRECT_ROWS:
+        return write_rows(context, relation, rows, "append")
+    writer, batch = context.writer, _order(relation, rows, "append", context.now_us)
+    count = len(batch.time)
+    cuts = plan_cuts(count, [column.nbytes for column in rows.features])
+    placement = Placement(take_numbers(writer, "run"), level_of(count), first_segment=take_numbers(writer, "segment", len(cuts)))
+    sorted_rows = Rows(batch.keys, batch.offsets, batch.time, batch.created, batch.same_created, None, 0, batch.order, rows.features)
+    run = write_run(lambda segment, extent, value: put_extent(writer, segment, extent, value), relation, sorted_rows, placement, cuts)
+    return _publish(context, relation, [run], "append")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +187,7 @@ def _hide_replaced(context: WriteContext, relation: Relation, keys: Keys, codes:
         first = last = time
     hidden = hide(context, history, pick_ranges(history.blocks(keys=keys), keys, codes, first, last), seq)
     if hidden.rows and layout.is_online:
-        online.refresh(context.writer, context.history(relation), context.scope.line, hidden.keys)
+        online.refresh(context.writer, context.history(relation), hidden.keys)
 
 
 def _grow(context: WriteContext, relation: Relation, time: Int64, late: int, **sizes: int) -> None:
@@ -253,7 +267,9 @@ def _stage_table(stage: Stage, relation: Relation, table: pa.Table, first_row: i
 
 def _publish(context: WriteContext, relation: Relation, runs: list[list[SegmentEntry]], mode: Mode) -> TableChange:
     """Make the staged segments part of the table. Each run takes one number of the sequence: ties inside are settled by place."""
-    relation = upkeep.current(context, relation)  # it may have evolved meanwhile
+    relation = upkeep.current(context, relation)  # it may have evolved meanwhile, or a rollback may have undone that
+    if not all(relation.knows(entry.revision) for run in runs for entry in run):
+        raise UsageError(f"{relation.label}: the branch was moved back while the data was sorted; nothing was written", hint="write again")
     first_seq = take_numbers(context.writer, "seq", max(1, len(runs)))
     digest, count = hashlib.blake2b(digest_size=16), 0
     now = _now(relation, context.now_us)
@@ -281,7 +297,7 @@ def _put_newest(context: WriteContext, relation: Relation, content: SegmentConte
     index = pa.array(last)
     columns = [pc.take(content.column(relation, number), index) for number in range(len(relation.layout.features))]
     packed = relation.plan.encode(content.time[last], created, np.full(len(last), seq, np.int64), columns)
-    return online.put_latest(context.writer, relation, context.scope.line, content.keys.encoded(), packed)
+    return online.put_latest(context.writer, relation, context.scope, content.keys.encoded(), packed)
 
 
 def _tables(data: Any, relation: Relation) -> tuple[Iterator[pa.Table], int | None]:

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from mlstore.engine import upkeep
 from mlstore.engine.catalog import Relation
+from mlstore.engine.lines import sweep_lines
 from mlstore.engine.offline import load_state
 from mlstore.engine.rewriting import rewrite_erased, rewrite_segment
 from mlstore.engine.segments import list_entries
@@ -39,6 +40,7 @@ def optimize(session: Session, *, table: str | None, tier: Tier | None, author: 
     rewrite_erased(session)
     with session.writing() as writing:
         sweep(writing.writer)
+        sweep_lines(writing)
         freed += upkeep.collect(writing.writer)
     return {"rows_sealed": sealed, "rows_moved": moved, "rows_expired": expired, "segments_freed": freed}
 

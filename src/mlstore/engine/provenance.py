@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import Any
 
 from mlstore.engine.session import ReadContext
-from mlstore.engine.versions import head
+from mlstore.engine.versions import newest
 from mlstore.errors import UsageError
 
 _VERSION, _FEATURES, _FINGERPRINT, _LABELS = b"mlstore.version", b"mlstore.features", b"mlstore.fingerprint", b"mlstore.labels"
@@ -28,7 +28,7 @@ class Spec:
 
 def version_of(context: ReadContext) -> str:
     """The id of the newest commit that a context sees; "" before the first."""
-    commit = head(context.reader, context.scope.line, context.scope.bound)
+    commit = newest(context.reader, context.scope)
     return "" if commit is None else commit.id
 
 

@@ -126,15 +126,22 @@ class OnlineReader:
         if len(known.plans) >= REMEMBERED:
             known.plans.clear()
         if names not in known.plans:
-            known.plans[names] = plan_point(self._select(context, names), names, context.scope, self._meter, status=self._status)
+            known.plans[names] = self._plan(context, names)
         self._known = known
+
+    def _plan(self, context: ReadContext, names: tuple[str, ...]) -> PointPlan | None:
+        # A glance sees what is committed: not the rows of a transaction under way, which its own handle has to see.
+        if not self._session.lends:
+            return None
+        return plan_point(self._select(context, names), names, context.scope, self._meter, status=self._status)
 
     def _now_ns(self, now: TimeLike | None) -> int:
         return self._session.clock_us() * 1000 if now is None else instant_ns(now)
 
     def __reduce__(self) -> tuple[Any, ...]:
         session = self._session
-        place = (session.environment, session.scope, session.place, session.clock_us)
+        session.require_outside("pickling a reader")
+        place = (session.environment, session.branch, session.past, session.place, session.clock_us)
         return _reopen, (*place, self._features, self._full_names, self._status)
 
     def __repr__(self) -> str:
@@ -143,7 +150,8 @@ class OnlineReader:
 
 def _reopen(
     environment: Environment,
-    scope: Scope,
+    branch: str,
+    past: Scope | None,
     place: str,
     clock_us: Callable[[], int],
     features: tuple[str, ...],
@@ -151,7 +159,8 @@ def _reopen(
     status: bool,
 ) -> OnlineReader:
     """A pickled reader comes back, over a handle of its own."""
-    return OnlineReader(Session.begin(environment, scope, clock_us, place=place), features, full_names=full_names, status=status)
+    session = Session.begin(environment, branch, clock_us, past=past, place=place)
+    return OnlineReader(session, features, full_names=full_names, status=status)
 
 
 def reference_texts(features: Features) -> tuple[str, ...]:

@@ -229,7 +229,7 @@ def _take_hold(session: Session, context: ReadContext, query: Query, blocks: Seq
     leases: dict[int, Lease | None] = {}
     for block in blocks:
         if block.segment is not None:
-            leases[block.segment] = context.reader.leases.acquire(block.segment)
+            leases[block.segment] = context.reader.leases.acquire(block.segment) if session.lends else None
     with session.reading() as fresh:
         # A collector may have been faster than the lease: then only this transaction still sees the segment.
         gone = {segment for segment, lease in leases.items() if lease is not None and not is_stored(fresh.reader, segment)}

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mlstore.engine.catalog import Catalog, CatalogEntry, Definition, kind_of, put_entry, suggest
-from mlstore.engine.versions import Scope, record_commit, take_numbers
+from mlstore.engine.catalog import Catalog, CatalogEntry, Definition, kind_of, next_revision, put_entry, suggest
+from mlstore.engine.session import WriteContext
+from mlstore.engine.versions import take_numbers
 from mlstore.errors import AlreadyExistsError, DefinitionError, UnknownNameError
 from mlstore.format.manifest import TableChange
 from mlstore.schema.entity import Entity
@@ -13,7 +14,6 @@ from mlstore.schema.reference import parse_reference
 from mlstore.schema.service import FeatureService
 from mlstore.schema.table import Table
 from mlstore.schema.view import FeatureView
-from mlstore.storage.transaction import Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,23 +69,23 @@ def plan_registration(catalog: Catalog, definitions: Sequence[Definition]) -> li
     return steps
 
 
-def apply_registration(writer: Writer, scope: Scope, steps: list[Step], *, author: str, message: str, now_us: int) -> Plan:
+def apply_registration(context: WriteContext, steps: list[Step], *, author: str, message: str) -> Plan:
     """Write the entries and one commit that tells of them; nothing when nothing changes."""
     plan = Plan(tuple(step.change for step in steps))
-    if not plan:
-        return plan
-    told = []
-    for step in steps:
-        if step.entry is None:
-            continue
-        entry, seq = step.entry, take_numbers(writer, "seq")
-        if entry.table < 0:
-            entry = replace(entry, table=take_numbers(writer, "table"))
-        put_entry(writer, replace(entry, seq=seq, time_us=now_us))
-        told.append(TableChange(f"apply {step.change.action}", f"{entry.kind} {entry.label}", entry.table, 0, seq, seq, b""))
-    default = ", ".join(f"{change.op[6:]} {change.table}" for change in told)
-    record_commit(writer, scope.line, tuple(told), author=author, message=message or default, time_us=now_us)
+    told = [register(context, step.entry, step.change) for step in steps if step.entry is not None]
+    if told:
+        default = ", ".join(f"{change.op[6:]} {change.table}" for change in told)
+        context.commit(*told, author=author, message=message or default)
     return plan
+
+
+def register(context: WriteContext, entry: CatalogEntry, change: Change) -> TableChange:
+    """Write one entry on the line of the context; the change to be committed."""
+    writer, seq = context.writer, take_numbers(context.writer, "seq")
+    table = take_numbers(writer, "table") if entry.table < 0 else entry.table
+    revision = next_revision(writer, replace(entry, table=table))
+    put_entry(writer, replace(entry, table=table, revision=revision, seq=seq, time_us=context.now_us, line=context.scope.line))
+    return TableChange(f"apply {change.action}", f"{entry.kind} {entry.label}", table, 0, seq, seq, b"")
 
 
 def _plan_one(catalog: Catalog, definition: Definition) -> Step:

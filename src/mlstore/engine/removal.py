@@ -3,21 +3,23 @@
 Nothing is taken away: versions before the mark still see the rows.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
 
-from mlstore._core.asof import find_ranges
-from mlstore.engine.block import Block, Deletes, Int64
+from mlstore.engine.block import Deletes, Int64
+from mlstore.engine.catalog import Relation
+from mlstore.engine.namesakes import find_namesakes, name_rows
 from mlstore.engine.offline import History, load_state, put_state
+from mlstore.engine.picking import Pick
 from mlstore.engine.segments import list_deletes, put_deletes
 from mlstore.engine.session import WriteContext
-from mlstore.engine.tail import TailContent, hide_rows
+from mlstore.engine.shadows import put_shadows
+from mlstore.engine.tail import TailContent, hide_rows, put_rows
+from mlstore.engine.versions import take_numbers
 from mlstore.format.keys import Keys
-
-Pick = tuple[Block, Int64]  # rows of a block, ascending
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,51 +30,69 @@ class Hidden:
     keys: Keys
 
 
-def pick_ranges(blocks: Sequence[Block], keys: Keys, codes: Int64, first: Int64, last: Int64) -> Iterable[Pick]:
-    """Rows of key codes[i] with first[i] <= time <= last[i], for any i."""
-    for block in blocks:
-        begin, end = np.empty(len(codes), np.int64), np.empty(len(codes), np.int64)
-        find_ranges(block.keys.search(keys)[codes], first, last, block.offsets, block.content.time, begin, end)
-        lengths = end - begin
-        total = int(lengths.sum())
-        if total:
-            starts = np.repeat(begin - (np.cumsum(lengths) - lengths), lengths)
-            yield block, np.unique(starts + np.arange(total))
+def hide(context: WriteContext, history: History, picks: Iterable[Pick], seq: int) -> Hidden:
+    """Mark the picked rows that are visible now as deleted from `seq` on."""
+    seen = _visible(picks)
+    staying: list[Pick] = []
+    if history.scope.ancestry:
+        seen = list(seen)
+        staying = find_namesakes(history, [pick for pick in seen if pick[0].line != context.scope.line])
+    hidden = _mark(context, history, [*seen, *staying] if staying else seen, seq)
+    if staying:
+        _write_again(context, history.relation, staying)
+    return Hidden(hidden.rows - sum(len(rows) for _, rows in staying), hidden.keys)
 
 
-def pick_where(
-    blocks: Sequence[Block], first: int, last: int, matches: Callable[[Block, Int64], NDArray[np.bool_]] | None
-) -> Iterable[Pick]:
-    """Rows of any key with first <= time <= last that match."""
-    for block in blocks:
-        rows = np.flatnonzero((block.content.time >= first) & (block.content.time <= last))
-        if matches is not None and rows.size:
-            rows = rows[matches(block, rows)]
+def _visible(picks: Iterable[Pick]) -> Iterable[Pick]:
+    for block, picked in picks:
+        rows = picked if block.visible is None else picked[block.visible[picked]]
         if rows.size:
             yield block, rows
 
 
-def hide(context: WriteContext, history: History, picks: Iterable[Pick], seq: int) -> Hidden:
-    """Mark the picked rows that are visible now as deleted from `seq` on."""
+def _mark(context: WriteContext, history: History, picks: Iterable[Pick], seq: int) -> Hidden:
     table, line = history.relation.table, context.scope.line
     deletes = list_deletes(context.writer, table, line)
-    count, keys = 0, set[bytes]()
-    for block, picked in picks:
-        rows = picked if block.visible is None else picked[block.visible[picked]]
-        if not rows.size:
-            continue
-        if isinstance(block.content, TailContent):
+    count, keys, inherited = 0, set[bytes](), list[Pick]()
+    for block, rows in picks:
+        if block.line != line:
+            inherited.append((block, rows))
+        elif isinstance(block.content, TailContent):
             hide_rows(context.writer, [block.content.records[row] for row in rows.tolist()], seq)
         else:
             assert block.segment is not None
-            merged = _merge(deletes.get(block.segment), rows, seq)
-            put_deletes(context.writer, table, line, block.segment, merged)
+            deletes[block.segment] = _merge(deletes.get(block.segment), rows, seq)
+            put_deletes(context.writer, table, line, block.segment, deletes[block.segment])
         count += len(rows)
         keys.update(block.keys.take(np.unique(block.key_of(rows))).encoded())
+    if inherited:
+        put_shadows(context.writer, table, line, name_rows(inherited, history.relation.key_spec.kind, seq))
     if count:
         state = load_state(context.writer, table, line)
         put_state(context.writer, table, line, state.changed(rows=state.rows - count, deleted_rows=state.deleted_rows + count))
     return Hidden(count, Keys.from_encoded(sorted(keys), history.relation.key_spec.kind))
+
+
+def _write_again(context: WriteContext, relation: Relation, picks: Sequence[Pick]) -> None:
+    """Put rows of ancestors that share their name with a hidden one into the own tail, in the order they had."""
+    writer, line = context.writer, context.scope.line
+    keys = [key for block, rows in picks for key in block.keys.take(block.key_of(rows)).encoded()]
+    time, created, written = (
+        np.concatenate(clock)
+        for clock in zip(*((block.content.time[rows], block.created_of(rows), block.seq_of(rows)) for block, rows in picks), strict=True)
+    )
+    order = np.argsort(written, kind="stable")
+    columns = [
+        pa.chunked_array([block.column(number).take(pa.array(rows)) for block, rows in picks], field.dtype.arrow).take(pa.array(order))
+        for number, field in enumerate(relation.layout.features)
+    ]
+    count = len(order)
+    seq = np.arange(count) + take_numbers(writer, "seq", count)
+    packed = relation.plan.encode(time[order], created[order], seq, columns)
+    put_rows(writer, relation, line, [keys[place] for place in order.tolist()], (time[order], created[order], seq), packed)
+    state = load_state(writer, relation.table, line)
+    size = state.tail_bytes + sum(map(len, packed))
+    put_state(writer, relation.table, line, state.changed(rows=state.rows + count, tail_rows=state.tail_rows + count, tail_bytes=size))
 
 
 def _merge(held: Deletes | None, rows: Int64, seq: int) -> Deletes:

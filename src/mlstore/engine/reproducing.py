@@ -51,13 +51,13 @@ def _labels(spec: Spec, given: pa.Table | None, labels: Any) -> pa.Table:
 def _at(session: Session, spec: Spec) -> Session:
     try:
         with session.reading() as context:
-            commit = versions.resolve(context.reader, context.scope, spec.version)
+            scope = versions.scope_of(context.reader, versions.resolve(context.reader, context.scope, spec.version))
     except UnknownVersionError as error:
         raise ReproductionError(
             f"missing: commit {spec.version or '(none)'}, which the training set was made from, is not in {session.environment.path}",
             hint="open the file it was made with, or a backup of it",
         ) from error
-    return session.at(commit.seq, spec.version)
+    return session.at(scope, spec.version)
 
 
 def _check_same(spec: Spec, metadata: Mapping[bytes, bytes], given: pa.Table | None, anew: pa.Table) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from mlstore.engine import limits, upkeep
 from mlstore.engine.block import ERASED
-from mlstore.engine.catalog import Relation
+from mlstore.engine.catalog import Relation, load_catalog
 from mlstore.engine.runs import Placement
 from mlstore.engine.segments import list_deletes, list_entries
 from mlstore.engine.session import Session, WriteContext
@@ -42,9 +42,9 @@ def rewrite_erased(session: Session) -> int:
 
 
 def each_line(context: WriteContext) -> Iterator[WriteContext]:
-    """The same transaction at the end of every line of the file."""
+    """The same transaction at the end of every line of the file, with the definitions of that line."""
     for scope in all_scopes(context.reader):
-        yield replace(context, scope=scope)
+        yield replace(context, scope=scope, catalog=load_catalog(context.reader, scope))
 
 
 def _erased_from(context: WriteContext) -> Iterator[tuple[WriteContext, Relation, SegmentEntry]]:

@@ -15,10 +15,9 @@ import numpy as np
 from mlstore.engine import limits
 from mlstore.engine.audit import find_commit, list_acts, record_act
 from mlstore.engine.block import Block
-from mlstore.engine.catalog import load_catalog
 from mlstore.engine.offline import History, Shelves
 from mlstore.engine.session import ReadContext, Session
-from mlstore.engine.versions import COMMITS, resolve
+from mlstore.engine.versions import COMMITS, has_line, resolve, scope_of
 from mlstore.format.act import Act
 from mlstore.format.manifest import Commit, decode_commit
 from mlstore.storage.transaction import Reader
@@ -50,7 +49,7 @@ def find_broken_seals(context: ReadContext, checks: Counter[str]) -> list[str]:
     forgotten = _last_forgotten(context.reader)
     for _, act in list_acts(context.reader):
         commit = find_commit(context.reader, act.after) if act.action == SEAL else None
-        if commit is None or commit.line != context.scope.line:
+        if commit is None or not has_line(context.reader, commit.line):
             continue
         digests = digest_version(context, commit)
         sealed = {name.removeprefix(_CONTENT): digest for name, digest in act.details.items() if name.startswith(_CONTENT)}
@@ -89,8 +88,7 @@ def digest_version(context: ReadContext, commit: Commit) -> dict[str, str | int]
 
 def _place_of(context: ReadContext, commit: Commit) -> ReadContext:
     # With shelves of its own: what is proven must come from the file, not from what this process remembers of it.
-    catalog = load_catalog(context.reader, commit.seq)
-    return ReadContext(context.reader, catalog, replace(context.scope, bound=commit.seq), Shelves())
+    return replace(context.at(scope_of(context.reader, commit)), shelves=Shelves())
 
 
 def _row_digests(history: History) -> Iterator[bytes]:

@@ -105,7 +105,7 @@ def _answer(context: ReadContext, selected: Selected, asked: Factorized, ask: As
     relation = selected.relation
     if _needs_history(context, selected):
         return _spread(_from_history(context, selected, asked.keys, ask), asked.codes)
-    heads = peek_many(get_rows(context.reader, relation, context.scope.line, asked.keys.encoded()))
+    heads = peek_many(get_rows(context.reader, relation, context.scope, asked.keys.encoded()))
     outside = None if selected.ttl_ns is None else heads.found & (heads.event_time < oldest_tick(selected, ask.now_ns))
     _count(meter, selected, heads, outside, ask)
     shown = heads.shown(asked.codes, hidden=outside)

@@ -1,6 +1,6 @@
-"""Sessions: a place in the file (a line, up to a version), and the contexts in which one call works there.
+"""Sessions: a place in the file (a branch as it is, or a version), and the contexts in which one call works there.
 
-A context is one transaction with what it takes to understand it: the catalogue and the shelves as of that transaction.
+A context is one transaction with what it takes to understand it: the scope, the catalogue and the shelves as of that transaction.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from typing import Self
 from mlstore.engine.catalog import Catalog, Relation, catalog_tick, load_catalog
 from mlstore.engine.meter import Meter
 from mlstore.engine.offline import History, Shelves
-from mlstore.engine.versions import LIVE, Scope, commit_time, record_commit
+from mlstore.engine.versions import Scope, branch_scope, commit_time, record_commit
 from mlstore.errors import ReadOnlyError
 from mlstore.format.manifest import Commit, TableChange
 from mlstore.storage.environment import Environment
@@ -30,6 +30,10 @@ class ReadContext:
     def history(self, relation: Relation) -> History:
         return History(self.reader, relation, self.scope, self.shelves)
 
+    def at(self, scope: Scope) -> "ReadContext":
+        """Another place, through the same transaction."""
+        return ReadContext(self.reader, load_catalog(self.reader, scope), scope, self.shelves)
+
 
 @dataclass(frozen=True, slots=True)
 class WriteContext(ReadContext):
@@ -37,43 +41,66 @@ class WriteContext(ReadContext):
 
     writer: Writer
     now_us: int
+    gathered: list[TableChange] | None = None  # the changes so far of a commit that several steps make together
 
-    def commit(self, *changes: TableChange, author: str, message: str) -> Commit:
-        return record_commit(self.writer, self.scope.line, changes, author=author, message=message, time_us=self.now_us)
+    def commit(self, *changes: TableChange, author: str, message: str, merged: Commit | None = None) -> Commit:
+        if self.gathered is not None:
+            self.gathered.extend(changes)
+            return Commit("", 0, self.scope.line, (), author, message, self.now_us, changes)
+        return record_commit(self.writer, self.scope, changes, author=author, message=message, time_us=self.now_us, merged=merged)
 
 
 @dataclass
 class Session:
-    """A place in a file: the line and version a handle stands at, and what its process remembers of the file."""
+    """A place in a file: the branch or version a handle stands at, and what its process remembers of the file."""
 
     environment: Environment
-    scope: Scope
+    branch: str
     clock_us: Callable[[], int]
+    past: Scope | None = None  # the version it stands at; None: the branch, wherever that moves
     shelves: Shelves = field(default_factory=Shelves)
     place: str = ""  # how the version of this handle was named
-    _catalog: tuple[tuple[int, int], Catalog] | None = None
+    _seen: tuple[int, Scope, Catalog] | None = None
     meter: Meter = field(default_factory=Meter)
 
     @classmethod
-    def begin(cls, environment: Environment, scope: Scope, clock_us: Callable[[], int], *, place: str = "") -> Self:
+    def begin(
+        cls, environment: Environment, branch: str, clock_us: Callable[[], int], *, past: Scope | None = None, place: str = ""
+    ) -> Self:
         """The first session of a handle: told when the file is mapped anew."""
-        session = cls(environment, scope, clock_us, place=place)
+        session = cls(environment, branch, clock_us, past, place=place)
         environment.on_remap(session.shelves.forget_addresses)
         return session
 
-    def at(self, bound: int, place: str) -> "Session":
-        """The same place, as it was at a version."""
-        scope = Scope(self.scope.line, bound, self.scope.ancestry)
-        return Session(self.environment, scope, self.clock_us, self.shelves, place)
+    def at(self, scope: Scope, place: str) -> "Session":
+        """The same file, as it was at a version."""
+        return Session(self.environment, self.branch, self.clock_us, scope, self.shelves, place)
+
+    def on(self, branch: str) -> "Session":
+        """The same file, on another branch."""
+        return Session(self.environment, branch, self.clock_us, None, self.shelves)
+
+    @property
+    def lends(self) -> bool:
+        """Whether what is read may lie in the map; within a transaction nothing of it may ever be committed."""
+        return True
+
+    def defer(self, work: Callable[["Session"], None]) -> bool:
+        """Whether work is taken to be done later, as soon as the transaction under way has committed."""
+        return False
+
+    def require_outside(self, what: str) -> None:
+        """Refuse what cannot be a step of a transaction."""
 
     @contextmanager
     def reading(self) -> Iterator[ReadContext]:
         with self.environment.reader() as reader:
-            yield ReadContext(reader, self._load_catalog(reader), self.scope, self.shelves)
+            scope, catalog = self._look(reader)
+            yield ReadContext(reader, catalog, scope, self.shelves)
 
     @contextmanager
     def writing(self) -> Iterator[WriteContext]:
-        if not self.scope.is_live:
+        if self.past is not None:
             raise ReadOnlyError(
                 f"{self.environment.path}: this handle stands at version {self.place} and only reads",
                 hint="write through the store itself: ml.open(path)",
@@ -82,10 +109,13 @@ class Session:
             raise ReadOnlyError(f"{self.environment.path}: opened read-only", hint="open it without read_only=True")
         with self.environment.writer() as writer:
             now_us = commit_time(writer, self.clock_us())
-            yield WriteContext(writer, self._load_catalog(writer), self.scope, Shelves(), writer, now_us)
+            scope, catalog = self._look(writer)
+            yield WriteContext(writer, catalog, scope, Shelves(), writer, now_us)
 
-    def _load_catalog(self, reader: Reader) -> Catalog:
-        place = catalog_tick(reader), self.scope.bound
-        if self._catalog is None or self._catalog[0] != place:
-            self._catalog = place, load_catalog(reader, LIVE if self.scope.is_live else self.scope.bound)
-        return self._catalog[1]
+    def _look(self, reader: Reader) -> tuple[Scope, Catalog]:
+        """Where the branch stands, and what is known there: looked up again only when the tick says that something moved."""
+        tick = catalog_tick(reader)
+        if self._seen is None or self._seen[0] != tick:
+            scope = self.past or branch_scope(reader, self.branch)
+            self._seen = tick, scope, load_catalog(reader, scope)
+        return self._seen[1:]

@@ -69,7 +69,8 @@ class Stage:
         with self._lock:
             self._waiting.append((segment, extent, value))
             self._waiting_bytes += value.size
-            if self._waiting_bytes >= limits.STAGE_BYTES:
+            # Within a transaction nobody else can write ahead: all waits in memory until it is published.
+            if self._waiting_bytes >= limits.STAGE_BYTES and self._session.lends:
                 self._begin_writing()
 
     def _begin_writing(self) -> None:

@@ -86,8 +86,8 @@ class TailContent(Content):
     def column(self, relation: Relation, number: int, lend: Lend | None = None) -> pa.Array:
         unpacked = self._columns
         if unpacked is None or unpacked[0] != relation.revision:
-            # A past version does not know the revisions after it, nor does it see their rows.
-            known = [row if revision_of(row) <= relation.revision else None for row in self.packed]
+            # A past version, or another line, does not know the revisions of later rows, nor does it see those rows.
+            known = [row if relation.knows(revision_of(row)) else None for row in self.packed]
             unpacked = self._columns = relation.revision, relation.rows.decode(known).columns
         return unpacked[1][number]
 

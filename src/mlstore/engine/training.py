@@ -43,6 +43,7 @@ class Options:
 def training_set(session: Session, labels: Any, features: Features, options: Options) -> pa.Table | pa.RecordBatchReader:
     """The labels with the features as of each label's time; see Store.training_set."""
     if isinstance(labels, pa.RecordBatchReader):
+        session.require_outside("a stream of labels")
         return _stream(session, labels, features, options)
     with session.reading() as context:
         return join_labels(context, to_table(labels, what="labels"), features, options)

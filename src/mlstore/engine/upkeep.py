@@ -17,7 +17,8 @@ from mlstore.engine import limits, online
 from mlstore.engine.block import ERASED, Block, Deletes, Int64
 from mlstore.engine.catalog import Relation
 from mlstore.engine.offline import MIN_TIME, load_state, put_state
-from mlstore.engine.removal import hide, pick_where
+from mlstore.engine.picking import pick_where
+from mlstore.engine.removal import hide
 from mlstore.engine.runs import Placement, Rows, plan_cuts, write_run
 from mlstore.engine.segments import (
     SegmentContent,
@@ -32,7 +33,7 @@ from mlstore.engine.segments import (
 )
 from mlstore.engine.session import ReadContext, Session, WriteContext
 from mlstore.engine.tail import clear_tail, load_tail
-from mlstore.engine.versions import LIVE, tags, take_numbers
+from mlstore.engine.versions import LIVE, forks, tags, take_numbers
 from mlstore.format.keymerge import merge_keys
 from mlstore.format.manifest import SegmentEntry, TableChange, TableState
 from mlstore.format.order import order_rows
@@ -63,6 +64,8 @@ def run(context: WriteContext, relation: Relation, rows_written: int) -> int:
 
 def pay(session: Session, relation: Relation, owed: int) -> None:
     """Merge about as many rows as a write owes, in transactions of their own and of bounded size."""
+    if session.defer(lambda after: pay(after, relation, owed)):
+        return
     with session.reading() as context:
         is_due = owed > 0 and _is_due(context, relation)
     while is_due:
@@ -104,7 +107,7 @@ def expire(context: WriteContext, relation: Relation) -> TableChange | None:
     seq = take_numbers(context.writer, "seq")
     hidden = hide(context, history, pick_where(history.blocks(last_time=horizon - 1), MIN_TIME, horizon - 1, None), seq)
     if hidden.rows and relation.layout.is_online:
-        online.refresh(context.writer, context.history(relation), context.scope.line, hidden.keys)
+        online.refresh(context.writer, context.history(relation), hidden.keys)
     return TableChange("expire", relation.label, relation.table, hidden.rows, seq, seq, b"") if hidden.rows else None
 
 
@@ -183,7 +186,7 @@ def plan_cut(blocks: Sequence[Block], has_more: Sequence[bool]) -> tuple[bytes, 
 
 
 def rewrite(context: WriteContext, relation: Relation, slices: Sequence[Slice], placement: Placement) -> list[SegmentEntry]:
-    """Write rows of several blocks as one run, deletes included. Deleted rows beyond the retention that no snapshot sees are dropped."""
+    """Write rows of several blocks as one run, deletes included. Expired rows that no snapshot or branch sees are dropped."""
     writer, line = context.writer, context.scope.line
     rows, deleted = _merge_rows(relation, slices, _droppable(context, relation))
     if not rows.count:
@@ -335,9 +338,9 @@ def _horizon(context: WriteContext, relation: Relation) -> int | None:
 
 
 def _droppable(context: WriteContext, relation: Relation) -> Droppable:
-    """Which rows may leave the file: the erased ones, and those that are deleted, expired, and not part of any snapshot."""
+    """Which rows may leave the file: the erased ones, and those deleted, expired, and neither part of any snapshot nor seen by a branch."""
     horizon = _horizon(context, relation)
-    named = sorted(ref.seq for ref in tags(context.reader).values())
+    named = {ref.seq for ref in tags(context.reader).values()} | {seq for seq, _ in forks(context.reader, context.scope.line)}
 
     def droppable(time: Int64, seq: Int64, deleted: Int64) -> Mask:
         erased: Mask = deleted == ERASED

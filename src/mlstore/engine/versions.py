@@ -31,14 +31,18 @@ COMMIT_IDS = declare("commit_ids")
 REFS = declare("refs")
 LINES = declare("lines")
 FEED = declare("feed")  # table | line | seq of a commit | place of the change in it: the changes of one table, in order
+FORKS = declare("forks")  # line | seq | line that sees it up to there: whose rows must be kept as they were
+MERGES = declare("merges")  # line | seq of a commit that merged -> line | seq of the commit merged
 
 MAIN = "main"
+FIRST_LINE = 1
 LIVE = 2**63 - 1  # the bound of a handle that sees whatever is newest
 SHORTEST_ID = 6
 
 _U64 = struct.Struct(">Q")
 _FEED_KEY = struct.Struct(">IIQH")
 _LINE_SEQ = struct.Struct(">IQ")
+_FORK_KEY = struct.Struct(">IQI")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,10 @@ class Scope:
     def layers(self) -> Iterator[tuple[int, int]]:
         yield self.line, self.bound
         yield from ((line, min(fork, self.bound)) for line, fork in self.ancestry)
+
+    def holds(self, line: int, seq: int) -> bool:
+        """Whether what a line wrote at a sequence is seen from here."""
+        return any(line == layer and seq <= bound for layer, bound in self.layers())
 
 
 def take_numbers(writer: Writer, counter: str, count: int = 1) -> int:
@@ -75,11 +83,21 @@ def commit_time(reader: Reader, now_us: int) -> int:
     return max(now_us, read_counter(reader, "time"))
 
 
-def record_commit(writer: Writer, line: int, changes: tuple[TableChange, ...], *, author: str, message: str, time_us: int) -> Commit:
-    """Append a commit to its line and move the line's branch to it."""
-    seq = take_numbers(writer, "seq")
-    parent = head(writer, line)
-    parents = () if parent is None else (parent.id,)
+def record_commit(
+    writer: Writer,
+    scope: Scope,
+    changes: tuple[TableChange, ...],
+    *,
+    author: str,
+    message: str,
+    time_us: int,
+    merged: Commit | None = None,
+) -> Commit:
+    """Append a commit to its line, and so move the line's branch to it; `merged`: the commit whose changes it brings in."""
+    seq, line = take_numbers(writer, "seq"), scope.line
+    parents = tuple(parent.id for parent in (newest(writer, scope), merged) if parent is not None)
+    if merged is not None:
+        writer.put(MERGES, _LINE_SEQ.pack(line, seq), _LINE_SEQ.pack(merged.line, merged.seq))
     commit = seal_commit(seq=seq, line=line, parents=parents, author=author, message=message, time_us=time_us, changes=changes)
     writer.put(COUNTERS, b"time", _U64.pack(time_us))
     writer.put(COMMITS, _LINE_SEQ.pack(line, seq), encode_commit(commit))
@@ -100,6 +118,11 @@ def head(reader: Reader, line: int, bound: int = LIVE) -> Commit | None:
     return None if found is None else decode_commit(found[1])
 
 
+def newest(reader: Reader, scope: Scope) -> Commit | None:
+    """The newest commit seen from a place: of its line, or of where that forked."""
+    return next((found for line, bound in scope.layers() if (found := head(reader, line, bound)) is not None), None)
+
+
 def commits(reader: Reader, scope: Scope) -> Iterator[Commit]:
     """The commits a handle can see, newest first."""
     for line, bound in scope.layers():
@@ -117,11 +140,30 @@ def resolve(reader: Reader, scope: Scope, version: str | date | Commit) -> Commi
     return _as_of_time(reader, scope, instant_ns(version) // 1000, version)
 
 
-def create_branch(writer: Writer, name: str, ancestry: tuple[tuple[int, int], ...], *, now_us: int) -> Scope:
-    """A new line with a name, seeing the given parts of other lines."""
+def line_scope(reader: Reader, line: int, bound: int = LIVE) -> Scope:
+    """The place of a line, up to a bound."""
+    packed = reader.get(LINES, struct.pack(">I", line))
+    if packed is None:
+        raise UnknownVersionError("the rows of this version are gone: no name needed them", hint="name what shall stay with snapshot()")
+    return Scope(line, bound, tuple((parent, fork) for parent, fork in decode_fields(packed)))
+
+
+def has_line(reader: Reader, line: int) -> bool:
+    """Whether the rows of a line are there still."""
+    return reader.get(LINES, struct.pack(">I", line)) is not None
+
+
+def scope_of(reader: Reader, commit: Commit) -> Scope:
+    """The place of a version."""
+    return line_scope(reader, commit.line, commit.seq)
+
+
+def create_line(writer: Writer, ancestry: tuple[tuple[int, int], ...]) -> Scope:
+    """A new line that sees the given parts of other lines."""
     line = take_numbers(writer, "line")
     writer.put(LINES, struct.pack(">I", line), encode_fields(ancestry))
-    writer.put(REFS, name.encode(), encode_record(Ref("branch", line, 0, "", now_us, "")))
+    for parent, fork in ancestry:
+        writer.put(FORKS, _FORK_KEY.pack(parent, fork, line), b"")
     return Scope(line, LIVE, ancestry)
 
 
@@ -131,54 +173,88 @@ def all_scopes(reader: Reader) -> Iterator[Scope]:
         yield Scope(int(struct.unpack(">I", key)[0]), LIVE, tuple((line, fork) for line, fork in decode_fields(packed)))
 
 
+def newest_fork(reader: Reader, line: int) -> int | None:
+    """The greatest sequence up to which another line sees this one."""
+    found = reader.last(FORKS, _FORK_KEY.pack(line, 0, 0), _FORK_KEY.pack(line + 1, 0, 0))
+    return None if found is None else int(_FORK_KEY.unpack(found[0])[1])
+
+
+def forks(reader: Reader, line: int) -> list[tuple[int, int]]:
+    """(sequence, line that sees this one up to there) of every fork, ascending."""
+    return [_FORK_KEY.unpack(key)[1:] for key, _ in reader.scan_prefix(FORKS, struct.pack(">I", line))]
+
+
+def find_ref(reader: Reader, name: str) -> Ref | None:
+    """What a name points at."""
+    packed = reader.get(REFS, name.encode()[:500]) if name else None
+    return None if packed is None else decode_record(Ref, packed)
+
+
+def put_ref(writer: Writer, name: str, ref: Ref) -> None:
+    """Let a name point at something; handles on a branch look again."""
+    writer.put(REFS, name.encode(), encode_record(ref))
+    if ref.kind == "branch":
+        take_numbers(writer, "catalog")
+
+
+def branch_ref(reader: Reader, name: str) -> Ref:
+    """The branch of a name."""
+    ref = find_ref(reader, name)
+    if ref is None or ref.kind != "branch":
+        known = ", ".join(other for other, _ in named(reader, "branch"))
+        raise UnknownVersionError(f"no branch {name!r}", hint=f"branches: {known}; make one with store.branch({name!r})")
+    return ref
+
+
 def branch_scope(reader: Reader, name: str) -> Scope:
     """Where a handle on a branch stands."""
-    packed = reader.get(REFS, name.encode())
-    ref = None if packed is None else decode_record(Ref, packed)
-    if ref is None or ref.kind != "branch":
-        raise UnknownVersionError(f"no branch {name!r}", hint=f"the first branch is {MAIN!r}")
-    packed = reader.get(LINES, struct.pack(">I", ref.line))
-    ancestry = () if packed is None else tuple((line, fork) for line, fork in decode_fields(packed))
-    return Scope(ref.line, LIVE, ancestry)
+    return line_scope(reader, branch_ref(reader, name).line)
 
 
 def create_tag(writer: Writer, scope: Scope, name: str, *, message: str, now_us: int) -> Commit:
     """Name the newest commit for good."""
-    _check_name(name)
-    if writer.get(REFS, name.encode()) is not None:
-        raise AlreadyExistsError(f"{name!r} names a version already", hint="snapshots never move; choose another name")
-    commit = head(writer, scope.line, scope.bound)
+    check_new_name(writer, name)
+    commit = newest(writer, scope)
     if commit is None:
         raise UnknownVersionError("nothing was committed yet", hint="apply or write first")
-    ref = Ref("tag", commit.line, commit.seq, commit.id, now_us, message)
-    writer.put(REFS, name.encode(), encode_record(ref))
+    put_ref(writer, name, Ref("tag", commit.line, commit.seq, commit.id, now_us, message))
     return commit
+
+
+def named(reader: Reader, kind: str) -> list[tuple[str, Ref]]:
+    """All names of a kind, sorted."""
+    refs = ((name.decode(), decode_record(Ref, packed)) for name, packed in reader.scan(REFS))
+    return [(name, ref) for name, ref in refs if ref.kind == kind]
 
 
 def tags(reader: Reader) -> dict[str, Ref]:
     """All snapshots by name."""
-    refs = ((name.decode(), decode_record(Ref, packed)) for name, packed in reader.scan(REFS))
-    return {name: ref for name, ref in refs if ref.kind == "tag"}
+    return dict(named(reader, "tag"))
 
 
-def _check_name(name: str) -> None:
+def check_new_name(reader: Reader, name: str) -> None:
+    """Refuse what cannot name a version, or does so already."""
     if not name or len(name) > 120 or name != name.strip() or any(not c.isprintable() or c in "/\\:@" for c in name):
         hint = "1 to 120 printable characters, none of / \\ : @"
-        raise UsageError(f"{name!r} cannot name a snapshot", hint=hint)
+        raise UsageError(f"{name!r} cannot name a snapshot or branch", hint=hint)
+    ref = find_ref(reader, name)
+    if ref is not None and ref.kind == "branch":
+        raise AlreadyExistsError(f"there is a branch {name!r} already", hint=f"open it with store.checkout({name!r})")
+    if ref is not None:
+        raise AlreadyExistsError(f"{name!r} names a version already", hint="snapshots never move; choose another name")
 
 
 def _named(reader: Reader, scope: Scope, name: str) -> Commit:
-    packed = reader.get(REFS, name.encode()[:500]) if name else None
-    if packed is not None:
-        ref = decode_record(Ref, packed)
-        commit = head(reader, ref.line, ref.seq if ref.kind == "tag" else LIVE)
+    ref = find_ref(reader, name)
+    if ref is not None:
+        commit = newest(reader, line_scope(reader, ref.line, ref.seq if ref.kind == "tag" else LIVE))
         if commit is not None:
             return commit
     commit = _by_id(reader, name)
     if commit is not None:
         return commit
     known = ", ".join(sorted(tags(reader))) or "none yet"
-    raise UnknownVersionError(f"no snapshot or commit {name!r}", hint=f"snapshots: {known}; history() lists commits")
+    raise UnknownVersionError(f"no snapshot, branch or commit {name!r}", hint=f"snapshots: {known}; history() lists commits")
 
 
 def _by_id(reader: Reader, text: str) -> Commit | None:

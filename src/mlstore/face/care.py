@@ -37,6 +37,7 @@ class Care(Face):
         CorruptionError
             Something is wrong; the message lists what.
         """
+        self._session.require_outside("verify")
         with self._session.reading() as context:
             report = inspection.verify(context, trusted_head=trusted_head)
         if report.problems:
@@ -72,6 +73,7 @@ class Care(Face):
         tier : {"hot", "cold"}, optional
             Move its segments: "cold" packs them with zstd (small), "hot" stores them raw (zero-copy).
         """
+        self._session.require_outside("optimize")
         if tier is not None:
             check_choice("tier", tier, ("hot", "cold"))
         return optimizing.optimize(self._session, table=table, tier=tier, author=user())
@@ -112,6 +114,7 @@ class Care(Face):
         StoreBusyError
             The rows are erased, but another process has the file open, so it was not compacted.
         """
+        self._session.require_outside("forget")
         return forgetting.forget(self._session, entity, keys=keys, author=author or user(), message=message, then_compact=compact)
 
     def compact(self) -> compacting.CompactReport:
@@ -134,8 +137,10 @@ class Care(Face):
             Another process has the store open; nothing was done.
         ReadOnlyError, StoreFullError
         """
+        self._session.require_outside("compact")
         return compacting.compact(self._session)
 
     def backup(self, path: str | os.PathLike[str]) -> None:
         """Copy the store, as of now and without gaps, to a new file, while others read and write."""
+        self._session.require_outside("backup")
         self._session.environment.copy_to(path)

@@ -47,9 +47,7 @@ class Definitions(Face):
                 return self.plan(*definitions)
         with self._session.writing() as writing:
             steps = registration.plan_registration(writing.catalog, definitions)
-            return registration.apply_registration(
-                writing.writer, writing.scope, steps, author=author or user(), message=message, now_us=writing.now_us
-            )
+            return registration.apply_registration(writing, steps, author=author or user(), message=message)
 
     def catalog(
         self, search: str | None = None, *, tag: str | None = None, owner: str | None = None, kind: str | None = None

@@ -91,6 +91,8 @@ class Writing(Face):
         Raises
         ------
         UnknownNameError, ReadOnlyError
+        UsageError
+            This handle is inside a transaction.
 
         Examples
         --------
@@ -103,6 +105,7 @@ class Writing(Face):
         >>> receipt.result().changes[0].rows
         1
         """
+        self._session.require_outside("a stream")
         pace = Pace(max_rows, max_seconds, 4 * max_rows if max_pending is None else max_pending)
         return Stream(self._session, name, pace, author=author or user(), message=message)
 

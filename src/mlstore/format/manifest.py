@@ -95,7 +95,10 @@ class TableChange:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One commit: id (hex), the sequence that bounds its version, parents, author, message, time, and what it changed."""
+    """One commit: id (hex), the sequence that bounds its version, parents, author, message, time, and what it changed.
+
+    Inside a transaction the commit is still to be made: what a step returns has no id yet.
+    """
 
     id: str
     seq: int
@@ -114,7 +117,7 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """What a name points at: kind is "branch" (moves) or "tag" (never moves)."""
+    """What a name points at: kind is "branch" (moves) or "tag" (never moves). A protected branch is neither deleted nor moved back."""
 
     kind: str
     line: int
@@ -122,6 +125,7 @@ class Ref:
     commit: str
     created_us: int
     message: str
+    is_protected: bool = False
 
 
 def encode_record(record: SegmentEntry | TableState | Ref) -> bytes:

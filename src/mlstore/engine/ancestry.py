@@ -1,0 +1,37 @@
+"""Ancestry: what of each line a place has in it, by fork and by merge, and the newest commit that two places have in common."""
+
+import struct
+
+from mlstore.engine.versions import MERGES, Scope, head, line_scope
+from mlstore.errors import UnknownVersionError
+from mlstore.format.manifest import Commit
+from mlstore.storage.transaction import Reader
+
+_PLACE = struct.Struct(">IQ")
+
+
+def reach(reader: Reader, scope: Scope) -> dict[int, int]:
+    """Up to which sequence each line is part of a place, merges included."""
+    found: dict[int, int] = {}
+    waiting = list(scope.layers())
+    while waiting:
+        line, bound = waiting.pop()
+        known = found.get(line, -1)
+        if bound <= known:
+            continue
+        found[line] = bound
+        merges = reader.scan(MERGES, start=_PLACE.pack(line, known + 1), stop=_PLACE.pack(line, bound) + b"\0")
+        for _, merged in merges:
+            other, seq = _PLACE.unpack(merged)
+            try:
+                waiting += line_scope(reader, other, seq).layers()
+            except UnknownVersionError:
+                waiting.append((other, seq))  # swept: its rows are gone, its commits are not
+    return found
+
+
+def merge_base(reader: Reader, ours: Scope, theirs: Scope) -> Commit | None:
+    """The newest commit that is part of both; None: they have nothing in common."""
+    here, there = reach(reader, ours), reach(reader, theirs)
+    shared = [head(reader, line, min(here[line], there[line])) for line in here.keys() & there.keys()]
+    return max((commit for commit in shared if commit is not None), key=lambda commit: commit.seq, default=None)
