@@ -58,11 +58,11 @@ class Engine:
         return sum(path.stat().st_size for path in self._path.parent.iterdir())
 
     def build_views(self, history: History, store: Path) -> None:
-        """One table for each view, in the order of time, as the rows came."""
+        """One table for each view, in the order of (key, time): it sorts again at every join, and faster what is sorted already."""
         with duckdb.connect(str(store / STORE)) as connection:
             for view in history.views:
                 connection.register("incoming", history.reader(view))
-                connection.execute(f"CREATE TABLE {view.name} AS SELECT * FROM incoming")
+                connection.execute(f"CREATE TABLE {view.name} AS SELECT * FROM incoming ORDER BY {KEY}, {TIME}")
                 connection.unregister("incoming")
 
     def open_views(self, store: Path) -> None:

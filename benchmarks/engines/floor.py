@@ -1,7 +1,8 @@
 """The floor under every join as of a time: which row wins is known beforehand, and only the winners' features are fetched.
 
 Each feature is a raw array on the disk, in the order of (key, time), mapped into memory. What is measured reads and writes the same
-bytes in the same order as a join must, on all cores, and does nothing else.
+bytes as a join must, on all cores, and does nothing else. It goes through the labels in the order of their winners: a value is then
+read from near the last one, which is faster than reading all over the file, although the answers have to be put in their places.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ TIMES_OF_A_KEY = 1 << 45
 
 @dataclass(frozen=True, slots=True)
 class Winners:
-    """Of one view: the row of each label, 0 if it has none, and a bit for each label that has one."""
+    """Of one view: rows, ascending, the label that each is for, and a bit for each label that has one; row 0 stands for none."""
 
     rows: Int64
+    places: Int64
     validity: pa.Buffer
 
 
@@ -84,8 +86,12 @@ def to_moments(table: pa.Table) -> Int64:
 def find_winners(moments: Int64, asked: Int64) -> Winners:
     rows = np.searchsorted(moments, asked, side="right") - 1
     found = (rows >= 0) & (moments[rows] // TIMES_OF_A_KEY == asked // TIMES_OF_A_KEY)
-    return Winners(np.where(found, rows, 0), pa.py_buffer(np.packbits(found, bitorder="little")))
+    rows = np.where(found, rows, 0)
+    places = np.argsort(rows, kind="stable")
+    return Winners(rows[places], places, pa.py_buffer(np.packbits(found, bitorder="little")))
 
 
 def fetch(values: NDArray[np.float64], winners: Winners) -> pa.Array:
-    return pa.Array.from_buffers(pa.float64(), len(winners.rows), [winners.validity, pa.py_buffer(values.take(winners.rows, mode="clip"))])
+    answer = np.empty(len(winners.rows))
+    answer[winners.places] = values.take(winners.rows, mode="clip")
+    return pa.Array.from_buffers(pa.float64(), len(answer), [winners.validity, pa.py_buffer(answer)])

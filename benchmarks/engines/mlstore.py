@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,11 @@ from benchmarks.history import KEY, TIME, History, View
 from benchmarks.workload import NotHere
 
 STORE = "history.mls"
-# With layout "many": so many rows at most stay in the tail, in writes of so many; the other late rows come in up to so many writes,
-# none smaller than what goes straight to a segment.
-TAIL_ROWS, TAIL_WRITE_ROWS = 60_000, 10_000
-LATE_WRITES, LATE_WRITE_ROWS = 10, 1 << 14
+# With layout "many": the last late rows stay in the tail, which is sealed at 1 << 16, and come in writes of these sizes, over and over.
+TAIL_ROWS, TAIL_WRITES = 60_000, (10_000, 1000, 100, 10)
+# The late rows before them go straight to segments, for which a write must have this many, in so many writes. Eight runs of a level are
+# merged into one of the next: beside the bulk, these numbers of writes leave as many runs as they can, 10 after 30.
+RUN_ROWS, RUN_WRITES = 1 << 14, (30, 22, 14, 6, 5, 4, 3, 2, 1)
 
 
 def installed_version() -> str:
@@ -117,14 +119,24 @@ def write_view(store: ml.Store, history: History, view: View) -> None:
         store.write(view.name, history.reader(view))
         return
     store.write(view.name, history.punctual(view))
-    late = history.late(view)
-    tail_rows = min(TAIL_ROWS, late.num_rows // 3)
-    direct = late.num_rows - tail_rows
-    for part in slices(late.slice(0, direct), max(LATE_WRITE_ROWS, -(-direct // LATE_WRITES))):
-        store.write(view.name, part)
-    for part in slices(late.slice(direct), TAIL_WRITE_ROWS):
-        store.write(view.name, part)
+    store.optimize(table=view.name)
+    late, start = history.late(view), 0
+    for rows in late_writes(late.num_rows):
+        store.write(view.name, late.slice(start, rows))
+        start += rows
 
 
-def slices(table: pa.Table, rows: int) -> list[pa.Table]:
-    return [table.slice(start, rows) for start in range(0, table.num_rows, rows)]
+def late_writes(rows: int) -> list[int]:
+    """How many rows each late write has: first those that make a run each, then those that fill the tail."""
+    tail_rows = rows if rows <= TAIL_ROWS else min(TAIL_ROWS, rows - RUN_ROWS)
+    spare, writes = rows - tail_rows, list[int]()
+    for left in range(next((count for count in RUN_WRITES if count * RUN_ROWS <= spare), 0), 0, -1):
+        # The later, the larger; the last takes what is left.
+        writes.append(spare if left == 1 else RUN_ROWS + (spare - left * RUN_ROWS) // (2 * left))
+        spare -= writes[-1]
+    for size in cycle(TAIL_WRITES):
+        if not tail_rows:
+            return writes
+        writes.append(min(size, tail_rows))
+        tail_rows -= writes[-1]
+    return writes

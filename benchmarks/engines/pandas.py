@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import feather
 
-from benchmarks.engines import polars
+from benchmarks.engines.pyarrow import write_in_order_of_time
 from benchmarks.history import KEY, TIME, History
 
 
@@ -21,7 +21,7 @@ class Engine:
         self._paths: list[Path] = []
 
     def build_views(self, history: History, store: Path) -> None:
-        polars.Engine(store).build_views(history, store)
+        write_in_order_of_time(history, store)
 
     def open_views(self, store: Path) -> None:
         self._paths = sorted(store.iterdir())

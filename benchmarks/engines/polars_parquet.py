@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from benchmarks.engines import polars
-from benchmarks.history import History, View
 
 
 class Engine(polars.Engine):
@@ -16,10 +14,8 @@ class Engine(polars.Engine):
 
     suffix = "parquet"
 
-    def write_file(self, history: History, view: View, path: Path) -> None:
-        with pq.ParquetWriter(path, history.schema(view), compression="zstd") as writer:
-            for piece in history.pieces(view):
-                writer.write_batch(piece)
+    def write_file(self, frame: pl.DataFrame, path: Path) -> None:
+        frame.write_parquet(path)
 
     def scan_file(self, path: Path) -> pl.LazyFrame:
         return pl.scan_parquet(path)

@@ -80,4 +80,6 @@ def _rank(ask: Row, fact: Row, position: int, switches: Switches) -> tuple[Any, 
         return fact.time, created, position
     if switches.direction == "forward":
         return -fact.time, created, -position
-    return -_distance(ask.time, fact.time), fact.time, created, position
+    # Distances of doubles are rounded: of rows on one side that seem equally far, the one whose time is nearer is.
+    is_later = fact.time >= ask.time
+    return -_distance(ask.time, fact.time), is_later, -fact.time if is_later else fact.time, created, position

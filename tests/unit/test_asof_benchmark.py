@@ -10,9 +10,11 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmarks.__main__ import main
-from benchmarks.engines import floor
+from benchmarks.engines import floor, mlstore
 from benchmarks.history import KEY, TIME, History, key_numbers
 from benchmarks.memory import own_bytes, watch_memory
 from benchmarks.meter import Meter
@@ -20,6 +22,7 @@ from benchmarks.runner import LeftOut, run_engine, run_rounds
 from benchmarks.workload import NotHere, load_engine
 from benchmarks.workloads.asof import WORKLOAD, check, checksum, compare
 from benchmarks.workloads.asof_matrix import AsOfMatrix
+from mlstore.engine import limits
 
 HISTORY = History(3000)
 
@@ -131,7 +134,14 @@ def test_punctual_and_late_rows_are_all_rows():
         assert not (np.diff(HISTORY.late(view)[TIME].cast(pa.int64()).to_numpy()) > 0).all()
 
 
-def test_the_layout_of_many_has_segments_and_a_tail(tmp_path):
+@pytest.mark.parametrize("chunk_bytes", [1 << 27, 1 << 20], ids=["a bulk of one run", "a bulk that was merged"])
+def test_the_layout_of_many_has_many_segments_and_a_tail(chunk_bytes, tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmarks.history.PIECE_ROWS", 1 << 14)
+    monkeypatch.setattr(limits, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(limits, "DIRECT_ROWS", 512)
+    monkeypatch.setattr(mlstore, "RUN_ROWS", 512)
+    monkeypatch.setattr(mlstore, "TAIL_ROWS", 2000)
+    monkeypatch.setattr(mlstore, "TAIL_WRITES", (300, 7))
     engine = load_engine("mlstore", tmp_path)
     engine.build_views(History(200_000, layout="many"), tmp_path)
 
@@ -139,7 +149,19 @@ def test_the_layout_of_many_has_segments_and_a_tail(tmp_path):
     told = engine.describe()
     engine.close()
 
-    assert told == "a: 1 runs, 20,000 rows in the tail, b: 1 runs, 4,000 rows in the tail"
+    assert told == "a: 10 runs, 2,000 rows in the tail, b: 4 runs, 2,000 rows in the tail"
+
+
+@given(rows=st.integers(59_000, 80_000) | st.integers(0, 4_000_000))
+def test_late_rows_all_come_in_and_neither_seal_the_tail_nor_miss_the_segments(rows):
+    writes = mlstore.late_writes(rows)
+
+    direct, tail = [size for size in writes if size >= limits.DIRECT_ROWS], [size for size in writes if size < limits.DIRECT_ROWS]
+    assert sum(writes) == rows
+    assert writes == direct + tail
+    assert sum(tail) < limits.TAIL_ROWS
+    assert not rows or min(writes) > 0
+    assert len(direct) == 30 or rows < 30 * limits.DIRECT_ROWS + limits.TAIL_ROWS
 
 
 def test_some_labels_fall_on_an_event_and_some_keys_are_unknown():

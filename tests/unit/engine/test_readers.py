@@ -249,3 +249,13 @@ def test_a_range_over_views_of_one_entity_has_every_key_that_one_of_them_knows(s
     found = shop.online_range(["spend:amount", "visits"], now=NOON)
 
     assert found.to_pylist() == [{"user_id": -1, "amount": None, "count": 9}, {"user_id": 7, "amount": 3, "count": 2}]
+
+
+def test_newest_rows_of_one_event_time_are_in_the_order_in_which_they_became_known(store: ml.Store) -> None:
+    store.apply(ml.FeatureView("all", schema={"x": ml.int64}, created_timestamp="known"))
+    for x, known in ((1, "2024-05-03"), (2, "2024-05-02"), (3, "2024-05-02"), (4, "2024-05-04")):
+        store.write("all", {"event_timestamp": "2024-05-01", "known": known, "x": x})
+
+    found = [store.online_features("all", {}, last_n=last_n)["x"] for last_n in (2, 9)]
+
+    assert found == [[1, 4], [2, 3, 1, 4]]

@@ -71,10 +71,10 @@ def test_ties_are_settled_alike_while_segments_move_to_another_tier(store: ml.St
     store.write("plain", fact_table(PLAIN, TIED))
     steps, rewrite_one = count(), optimizing.rewrite_segment
 
-    def rewrite_some(*arguments: Any) -> None:
+    def rewrite_some(*arguments: Any) -> Any:
         if next(steps) == moved:
             raise KeyboardInterrupt
-        rewrite_one(*arguments)
+        return rewrite_one(*arguments)
 
     monkeypatch.setattr(optimizing, "rewrite_segment", rewrite_some)
     with pytest.raises(KeyboardInterrupt):
