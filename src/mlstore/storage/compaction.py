@@ -90,7 +90,9 @@ def _swap(mapped: MappedFile) -> None:
         _put_back(mapped, old_lock, lock)
         raise
     mapped.is_replaced = True
-    os.unlink(old_lock)
+    # Whoever opens the new file from now on removes leftovers, and may take this one for such.
+    with suppress(FileNotFoundError):
+        os.unlink(old_lock)
     sync_folder(os.path.dirname(path))
 
 
