@@ -5,23 +5,11 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-import pytest
-
 import mlstore as ml
 from tests.support import bank
-from tests.support.crash_limits import LIMITS
 from tests.support.processes import Child, Parent
 
 ROUNDS = 12
-
-
-@pytest.fixture
-def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name, size in LIMITS.items():
-        monkeypatch.setattr(f"mlstore.engine.limits.{name}", size)
-    path = tmp_path / "bank.mls"
-    bank.create(path)
-    return path
 
 
 def write_on_a_branch(parent: Parent, path: Path, branch: str, numbers: range) -> None:

@@ -12,20 +12,9 @@ import pytest
 
 import mlstore as ml
 from tests.support import bank
-from tests.support.crash_limits import LIMITS
 from tests.support.processes import PATIENCE_SECONDS, Child, Parent
 
 ROUNDS = 40
-
-
-@pytest.fixture
-def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A bank, in a process whose tails, segments and loads are small."""
-    for name, size in LIMITS.items():
-        monkeypatch.setattr(f"mlstore.engine.limits.{name}", size)
-    path = tmp_path / "bank.mls"
-    bank.create(path)
-    return path
 
 
 def hold_open(parent: Parent, path: Path, read_only: bool) -> int:

@@ -13,7 +13,6 @@ import pytest
 
 import mlstore as ml
 from tests.support import bank
-from tests.support.crash_limits import LIMITS
 from tests.support.processes import Child, Parent
 
 READERS = 6
@@ -27,12 +26,8 @@ VAULT = [ml.FeatureView(f"vault_{side}", schema={f"balance_{side}": ml.int64, f"
 
 
 @pytest.fixture
-def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A bank, in a process whose tails, segments and loads are small; and two vaults beside it."""
-    for name, size in LIMITS.items():
-        monkeypatch.setattr(f"mlstore.engine.limits.{name}", size)
-    path = tmp_path / "bank.mls"
-    bank.create(path)
+def path(path: Path) -> Path:
+    """The bank, and two vaults beside it."""
     with ml.open(path) as store:
         store.apply(*VAULT)
         move(store, 0)

@@ -13,7 +13,6 @@ import pytest
 import mlstore as ml
 from mlstore.engine import offline
 from tests.support import bank
-from tests.support.crash_limits import LIMITS
 from tests.support.processes import Child, Parent
 
 ROUNDS = 15
@@ -24,16 +23,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform"),
 ]
-
-
-@pytest.fixture
-def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A bank, in a process whose tails, segments and loads are small."""
-    for name, size in LIMITS.items():
-        monkeypatch.setattr(f"mlstore.engine.limits.{name}", size)
-    path = tmp_path / "bank.mls"
-    bank.create(path)
-    return path
 
 
 def write_rounds(parent: Parent | None, store: ml.Store, first: int) -> list[str]:

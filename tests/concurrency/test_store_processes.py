@@ -14,23 +14,13 @@ import pytest
 
 import mlstore as ml
 from tests.support import bank
-from tests.support.crash_limits import LIMITS, shrink_limits
+from tests.support.crash_limits import shrink_limits
 from tests.support.processes import Child, Method, Parent
 
 READERS = 3
 LEAST_COMMITS = 30
 ENOUGH = 5  # different rounds for each reader to see
 LOAD_ROUNDS = 40  # of ACCOUNTS rows each: several pieces, each of several segments
-
-
-@pytest.fixture
-def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A bank, in a process whose tails, segments and loads are small."""
-    for name, size in LIMITS.items():
-        monkeypatch.setattr(f"mlstore.engine.limits.{name}", size)
-    path = tmp_path / "bank.mls"
-    bank.create(path)
-    return path
 
 
 def stream(numbers: range) -> pa.RecordBatchReader:

@@ -12,21 +12,10 @@ import pytest
 
 import mlstore as ml
 from tests.support import bank
-from tests.support.crash_limits import LIMITS
 
 WRITERS = 3
 READERS = 2
 COMMITS = 12  # of each writer
-
-
-@pytest.fixture
-def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A bank, in a process whose tails, segments and loads are small."""
-    for name, size in LIMITS.items():
-        monkeypatch.setattr(f"mlstore.engine.limits.{name}", size)
-    path = tmp_path / "bank.mls"
-    bank.create(path)
-    return path
 
 
 def write_all_at_once(stores: list[ml.Store]) -> tuple[list[int], set[str], int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from datetime import datetime
 from itertools import chain
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import typer
@@ -83,7 +83,7 @@ def training_set(
         str | None, typer.Option("--ttl", metavar="DURATION", help="How old a value may be, instead of the views' own ttl: 6h.")
     ] = None,
     leakage: Annotated[
-        str, typer.Option("--leakage", metavar="ignore|report|refuse", help="Count the rows that are told what was not yet known.")
+        Literal["ignore", "report", "refuse"], typer.Option("--leakage", help="Count the rows that are told what was not yet known.")
     ] = "ignore",
     full_names: FullNames = False,
     status: WithStatus = False,
@@ -110,7 +110,7 @@ def training_set(
                 ttl=ttl,
                 full_names=full_names,
                 status=status,
-                leakage=leakage,  # type: ignore[arg-type]
+                leakage=leakage,
             )
             if isinstance(joined, pa.Table):
                 answer = answer_of(joined, **_origin(joined.schema))

@@ -10,6 +10,7 @@ from mlstore.engine.ancestry import reach
 from mlstore.engine.changed import changed_keys
 from mlstore.engine.session import WriteContext
 from mlstore.engine.versions import (
+    LIVE,
     MAIN,
     REFS,
     Scope,
@@ -201,7 +202,7 @@ def _changeable(writer: Writer, name: str, what: str) -> Ref:
 
 def _keep_online(context: WriteContext, place: Scope) -> None:
     """Keep the online rows of a past version that its line has changed since: O(what changed)."""
-    past, present = context.at(place), context.at(replace(place, bound=2**63 - 1))
+    past, present = context.at(place), context.at(replace(place, bound=LIVE))
     for relation in past.catalog.relations():
         if not relation.layout.is_online:
             continue

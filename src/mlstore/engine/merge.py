@@ -38,7 +38,7 @@ from mlstore.engine.threeway import (
     conflict_cells,
     plan_merge,
 )
-from mlstore.engine.versions import Scope, newest, resolve, scope_of, take_numbers
+from mlstore.engine.versions import Scope, Version, newest, resolve, scope_of, take_numbers
 from mlstore.errors import MergeConflictError, UsageError
 from mlstore.format.manifest import Commit, TableChange
 from mlstore.schema.conform import Conformed
@@ -49,12 +49,12 @@ CONFLICTS = pa.schema(
 )  # fmt: skip
 
 
-def merge(session: Session, version: object, strategy: Strategy, *, author: str, message: str, fast_forward: bool) -> Commit:
+def merge(session: Session, version: Version, strategy: Strategy, *, author: str, message: str, fast_forward: bool) -> Commit:
     """Bring in what another version has changed; see Store.merge."""
     resolver = Resolver(strategy)
     with session.writing() as context:
         reader = context.reader
-        theirs = resolve(reader, context.scope, version)  # type: ignore[arg-type]
+        theirs = resolve(reader, context.scope, version)
         ours, place = newest(reader, context.scope), scope_of(reader, theirs)
         base = merge_base(reader, context.scope, place)
         if ours is not None and base is not None and base.id == theirs.id:
@@ -70,11 +70,11 @@ def merge(session: Session, version: object, strategy: Strategy, *, author: str,
     return commit
 
 
-def revert(session: Session, version: object, strategy: Strategy, *, author: str, message: str) -> Commit:
+def revert(session: Session, version: Version, strategy: Strategy, *, author: str, message: str) -> Commit:
     """Undo one commit on top of the newest; see Store.revert."""
     resolver = Resolver(strategy)
     with session.writing() as context:
-        commit = resolve(context.reader, context.scope, version)  # type: ignore[arg-type]
+        commit = resolve(context.reader, context.scope, version)
         if not context.scope.holds(commit.line, commit.seq):
             raise UsageError(f"commit {commit.id[:12]} is not part of this branch", hint="history() lists what is")
         if any(change.op.startswith("apply") for change in commit.changes):

@@ -105,7 +105,9 @@ def changes(
     found: dict[Group, list[Change]] = defaultdict(list)
 
     def tell(old: tuple[bytes, int, bytes] | None, new: tuple[bytes, int, bytes] | None) -> None:
-        key, time, _ = old or new  # type: ignore[misc]  # one of the two is there
+        row = new if old is None else old
+        assert row is not None
+        key, time, _ = row
         found[group_of(layout, key, time)].append(Change(key, old and old[2], new and new[2]))
 
     for place in matched.removed:

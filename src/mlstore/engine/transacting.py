@@ -19,7 +19,7 @@ from mlstore.format.manifest import Commit, TableChange
 class OpenTransaction(Session):
     """A session whose every context is the same write transaction."""
 
-    context: WriteContext = None  # type: ignore[assignment]  # dataclass fields after defaults need one
+    context: WriteContext = field(kw_only=True)
     changes: list[TableChange] = field(default_factory=list)
     deferred: list[Callable[[Session], None]] = field(default_factory=list)
     thread: int = field(default_factory=threading.get_ident)

@@ -34,6 +34,8 @@ FEED = declare("feed")  # table | line | seq of a commit | place of the change i
 FORKS = declare("forks")  # line | seq | line that sees it up to there: whose rows must be kept as they were
 MERGES = declare("merges")  # line | seq of a commit that merged -> line | seq of the commit merged
 
+Version = str | date | Commit  # a name, a commit id (or its start), a time, a commit
+
 MAIN = "main"
 FIRST_LINE = 1
 LIVE = 2**63 - 1  # the bound of a handle that sees whatever is newest
@@ -131,7 +133,7 @@ def commits(reader: Reader, scope: Scope) -> Iterator[Commit]:
             yield decode_commit(packed)
 
 
-def resolve(reader: Reader, scope: Scope, version: str | date | Commit) -> Commit:
+def resolve(reader: Reader, scope: Scope, version: Version) -> Commit:
     """The commit meant by a snapshot's or branch's name, a commit id (or its start), or a time."""
     if isinstance(version, Commit):
         return version

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Mapping
-from datetime import date
 from typing import Any, Self
 
 from mlstore.engine import audit, branches, log, merge, sealing, versions
@@ -10,10 +9,9 @@ from mlstore.engine.diff import Diff
 from mlstore.engine.diff import diff as compute_diff
 from mlstore.engine.session import ReadContext
 from mlstore.engine.threeway import Strategy
+from mlstore.engine.versions import Version
 from mlstore.face.base import Face, user
 from mlstore.format.manifest import Commit
-
-Version = str | date | Commit
 
 
 class Versioning(Face):
