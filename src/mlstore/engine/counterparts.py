@@ -1,4 +1,4 @@
-"""Matching: rows that one place sees and another does not, put together into changes: added, removed, changed. Pure.
+"""Counterparts: rows that one place sees and another does not, put together into changes: added, removed, changed. Pure.
 
 In a view rows are matched by key and event time, in a table with a key by key; in one without, rows are only added and removed.
 """
