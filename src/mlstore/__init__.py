@@ -4,17 +4,17 @@
 >>> store = ml.open(":memory:")
 """
 
-from mlstore.engine.branches import Branch, RefMove
+from mlstore.engine.asking.explain import Explanation
+from mlstore.engine.asking.keyrange import OnlineRows
+from mlstore.engine.asking.reader import OnlineReader
+from mlstore.engine.asking.reading import Rows
+from mlstore.engine.branching.branches import Branch, RefMove
+from mlstore.engine.branching.diff import Diff, TableDiff
 from mlstore.engine.catalog import CatalogEntry
-from mlstore.engine.diff import Diff, TableDiff
-from mlstore.engine.explain import Explanation
-from mlstore.engine.freshness import Freshness, ViewFreshness
-from mlstore.engine.inspection import VerifyReport
-from mlstore.engine.joining import asof_join
-from mlstore.engine.keyrange import OnlineRows
-from mlstore.engine.reader import OnlineReader
-from mlstore.engine.reading import Rows
-from mlstore.engine.registration import Change, Plan
+from mlstore.engine.joining.asof_join import asof_join
+from mlstore.engine.keeping.freshness import Freshness, ViewFreshness
+from mlstore.engine.keeping.inspection import VerifyReport
+from mlstore.engine.writing.registration import Change, Plan
 from mlstore.errors import (
     AlreadyExistsError,
     ClosedError,

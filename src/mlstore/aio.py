@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, ParamSpec, Protocol, Self, TypeVar
 
-from mlstore.engine.reader import is_column
+from mlstore.engine.asking.reader import is_column
 from mlstore.errors import ClosedError
 
 Arguments = ParamSpec("Arguments")

@@ -36,6 +36,10 @@ FLOORS = {
     "__main__": DOOR + 1,  # the street: `python -m mlstore` walks up to a door
 }
 
+# The rooms of the engine, from the ground up. The nouns that all stand on lie beside them, in engine/ itself.
+ENGINE_ROOMS = ("history", "asking", "writing", "branching", "keeping")
+APART = "joining"  # needs no file: stands on the nouns and the searches of history, and none stands on it
+
 
 @dataclass(frozen=True, slots=True)
 class Import:

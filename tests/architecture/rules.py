@@ -6,7 +6,7 @@ import ast
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from tests.architecture.house import DOOR, FACE, FLOORS, PACKAGE, Module, floor_of, room_of
+from tests.architecture.house import APART, DOOR, ENGINE_ROOMS, FACE, FLOORS, PACKAGE, Module, floor_of, room_of
 
 MAX_LINES = 450
 
@@ -41,6 +41,24 @@ def imports_that_climb(modules: Iterable[Module]) -> Iterator[str]:
                 yield f"{module.name}:{item.line} (floor {here}) imports {item.target} (floor {there}); an import only points down"
             elif here == DOOR and there != FACE:
                 yield f"{module.name}:{item.line} imports {item.target}; a door uses public names, from {PACKAGE} itself"
+
+
+def engine_rooms_that_climb(modules: Iterable[Module]) -> Iterator[str]:
+    """Inside the engine too an import points down: history, asking, writing, branching, keeping; joining stands apart."""
+    for module in modules:
+        here = _engine_floor(module.name)
+        for item in module.imports:
+            there = _engine_floor(item.target)
+            if here is not None and there is not None and there > here:
+                yield f"{module.name}:{item.line} imports {item.target}, a room above its own; move what both need down"
+
+
+def _engine_floor(name: str) -> int | None:
+    """Where a module of the engine's rooms stands; None for its nouns and for what is not the engine."""
+    room = name.removeprefix(f"{PACKAGE}.engine.").split(".")[0]
+    if not name.startswith(f"{PACKAGE}.engine.") or room not in (*ENGINE_ROOMS, APART):
+        return None
+    return len(ENGINE_ROOMS) if room == APART else ENGINE_ROOMS.index(room)
 
 
 def _same_folder(name: str, target: str) -> bool:
@@ -146,6 +164,7 @@ def _defines_open(tree: ast.Module) -> bool:
 
 RULES = (
     imports_that_climb,
+    engine_rooms_that_climb,
     packages_out_of_place,
     unsafe_imports,
     circles,

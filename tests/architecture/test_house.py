@@ -102,6 +102,23 @@ def test_a_kernel_that_climbs_is_seen():
         ("mlstore.engine.catalog", "def late():\n    import zstandard", "zstandard"),
     ],
 )
+@pytest.mark.parametrize(
+    ("name", "text", "is_allowed"),
+    [
+        ("mlstore.engine.history.block", "from mlstore.engine.asking.reading import scan", False),
+        ("mlstore.engine.writing.ingest", "from mlstore.engine.keeping import upkeep", False),
+        ("mlstore.engine.writing.ingest", "from mlstore.engine.joining.axis import Axis", False),
+        ("mlstore.engine.keeping.upkeep", "from mlstore.engine.writing.ingest import write", True),
+        ("mlstore.engine.joining.pairing", "from mlstore.engine.history.gather import gather", True),
+        ("mlstore.engine.session", "from mlstore.engine.history.offline import Shelf", True),
+    ],
+)
+def test_a_room_of_the_engine_that_climbs_is_caught(name, text, is_allowed):
+    violations = list(rules.engine_rooms_that_climb(plant(name, text)))
+
+    assert bool(violations) is not is_allowed
+
+
 def test_a_package_out_of_place_is_seen(name, text, package):
     violations = list(rules.packages_out_of_place(plant(name, text)))
 

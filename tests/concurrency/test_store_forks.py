@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 import mlstore as ml
-from mlstore.engine import offline
+from mlstore.engine.history import offline
 from tests.support import bank
 from tests.support.processes import Child, Parent
 

@@ -120,7 +120,8 @@ def test_a_load_does_not_sweep_what_another_process_is_staging(path: Path):
 def test_a_load_that_fails_while_publishing_leaves_the_segments_of_others_alone(path: Path, monkeypatch: pytest.MonkeyPatch):
     # The numbers given to segments in a transaction that failed are given again, to the next writer. The load that failed
     # took them for its own still, and removed the extents of the other's segments.
-    from mlstore.engine import session, staging
+    from mlstore.engine import session
+    from mlstore.engine.history import staging
 
     monkeypatch.setattr("mlstore.engine.limits.STAGE_BYTES", 1 << 26)
     with ml.open(path) as store:

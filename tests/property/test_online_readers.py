@@ -20,7 +20,7 @@ from tests.support.worlds import FEATURES, PAIRED, SECOND, WORLDS, World, shrink
 def small_limits() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         shrink_limits(monkeypatch)
-        monkeypatch.setattr("mlstore.engine.keyrange.BATCH_KEYS", 2)
+        monkeypatch.setattr("mlstore.engine.asking.keyrange.BATCH_KEYS", 2)
         yield
 
 

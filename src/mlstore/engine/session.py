@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from mlstore.engine.catalog import Catalog, Relation, catalog_tick, load_catalog
+from mlstore.engine.history.offline import History, Shelves
 from mlstore.engine.meter import Meter
-from mlstore.engine.offline import History, Shelves
 from mlstore.engine.versions import Scope, branch_scope, commit_time, record_commit
 from mlstore.errors import ReadOnlyError
 from mlstore.format.manifest import Commit, TableChange

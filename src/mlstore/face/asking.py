@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mlstore.engine import explain, reading, reproducing, training
-from mlstore.engine.questions import KnownAt
-from mlstore.engine.selection import Features
+from mlstore.engine.asking import explain, reading, reproducing, training
+from mlstore.engine.asking.questions import KnownAt
+from mlstore.engine.asking.selection import Features
 from mlstore.face.base import Face, check_choice
 from mlstore.schema.durations import parse_duration
 

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from datetime import date
 from typing import Self
 
-from mlstore.engine import branches, versions
-from mlstore.engine.branches import Branch, RefMove
-from mlstore.engine.transacting import Transaction
+from mlstore.engine import versions
+from mlstore.engine.branching import branches
+from mlstore.engine.branching.branches import Branch, RefMove
+from mlstore.engine.writing.transacting import Transaction
 from mlstore.face.base import Face, user
 from mlstore.format.manifest import Commit
 

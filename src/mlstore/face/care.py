@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mlstore.engine import audit, compacting, forgetting, freshness, inspection, optimizing
+from mlstore.engine.keeping import audit, compacting, forgetting, freshness, inspection, optimizing
 from mlstore.errors import CorruptionError
 from mlstore.face.base import Face, check_choice, user
 from mlstore.format.manifest import Commit

@@ -1,7 +1,7 @@
 """Definitions: registering entities, views, tables and services, and finding them."""
 
-from mlstore.engine import registration
 from mlstore.engine.catalog import CatalogEntry, Definition, search_catalog
+from mlstore.engine.writing import registration
 from mlstore.face.base import Face, user
 
 

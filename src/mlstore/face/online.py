@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from mlstore.aio import AsyncStore, Synchronous
+from mlstore.engine.asking.keyrange import KeyBound, OnlineRows, RangeAsk
+from mlstore.engine.asking.reader import OnlineReader, TimeLike, reference_texts
+from mlstore.engine.asking.selection import Features
 from mlstore.engine.catalog import REMEMBERED
-from mlstore.engine.freshness import Duration, Freshness, measure_freshness
-from mlstore.engine.keyrange import KeyBound, OnlineRows, RangeAsk
-from mlstore.engine.reader import OnlineReader, TimeLike, reference_texts
-from mlstore.engine.selection import Features
+from mlstore.engine.keeping.freshness import Duration, Freshness, measure_freshness
 from mlstore.engine.session import Session
 from mlstore.face.base import Face
 from mlstore.schema.timestamps import instant_ns

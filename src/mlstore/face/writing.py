@@ -5,10 +5,10 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from mlstore.engine import deleting, ingest
-from mlstore.engine.appending import Pace
-from mlstore.engine.ingest import Mode, Progress
-from mlstore.engine.streaming import Stream
+from mlstore.engine.writing import deleting, ingest
+from mlstore.engine.writing.appending import Pace
+from mlstore.engine.writing.ingest import Mode, Progress
+from mlstore.engine.writing.streaming import Stream
 from mlstore.face.base import Face, check_choice, user
 from mlstore.format.manifest import Commit
 

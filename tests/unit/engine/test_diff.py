@@ -119,7 +119,7 @@ def test_segments_that_both_versions_share_are_not_opened(store: ml.Store, monke
     store.snapshot("before")
     store.write("spend", rows(dict.fromkeys(range(10), 9), at="2026-02-01"))
     opened: list[int] = []
-    from mlstore.engine.offline import History
+    from mlstore.engine.history.offline import History
 
     look = History.segment_block
     monkeypatch.setattr(History, "segment_block", lambda self, layer, entry: opened.append(entry.segment) or look(self, layer, entry))

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 import mlstore as ml
-from mlstore.engine import rewriting, upkeep
-from mlstore.engine.segments import DELETES, list_entries
+from mlstore.engine.history import rewriting
+from mlstore.engine.history.segments import DELETES, list_entries
+from mlstore.engine.keeping import upkeep
 
 USER = ml.Entity("user", keys={"name": ml.string})
 VISIT = ml.FeatureView("visit", entity=USER, schema={"page": ml.string})
@@ -123,7 +124,7 @@ def test_forgetting_is_over_when_the_commit_is_made_whatever_was_not_rewritten_y
 
 def test_what_was_interrupted_is_done_by_optimize(filled: ml.Store, store_path: Path, monkeypatch: pytest.MonkeyPatch):
     with monkeypatch.context() as broken:
-        broken.setattr("mlstore.engine.forgetting.rewrite_erased", lambda session: 0)
+        broken.setattr("mlstore.engine.keeping.forgetting.rewrite_erased", lambda session: 0)
         with pytest.raises(ml.CorruptionError, match="are in the file still"):
             filled.forget(USER, keys=DOOMED)
 

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mlstore as ml
-from mlstore.engine.block import Block, Content
-from mlstore.engine.pruning import keep_promising
-from mlstore.engine.reading import full_schema
+from mlstore.engine.asking.reading import full_schema
+from mlstore.engine.history.block import Block, Content
+from mlstore.engine.history.pruning import keep_promising
 from mlstore.engine.versions import LIVE
 from mlstore.format.columns import value_range
 from mlstore.format.keys import KeySpec, factorize

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import mlstore as ml
-from mlstore.engine import reader as reader_module
+from mlstore.engine.asking import reader as reader_module
 
 USER = ml.Entity("user", keys={"user_id": ml.int64})
 ROUTE = ml.Entity("route", keys={"carrier": ml.string, "stop": ml.int32})

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pytest
 
 import mlstore as ml
-from mlstore.engine.segments import load_extents
+from mlstore.engine.history.segments import load_extents
 from tests.support.data import fact_table, instant
 from tests.support.model import Fact
 from tests.support.worlds import KNOWN, NAMED, PLAIN, SECOND, STRICT

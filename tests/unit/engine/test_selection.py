@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 import mlstore as ml
+from mlstore.engine.asking.selection import Selected, select
 from mlstore.engine.catalog import Catalog
-from mlstore.engine.selection import Selected, select
 
 CITY = ml.Entity("city", keys={"city": ml.string})
 WEATHER = ml.FeatureView("weather", entity=CITY, schema={"temp": ml.float64, "wind": ml.int32})

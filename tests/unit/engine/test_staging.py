@@ -16,10 +16,11 @@ import pytest
 from pyarrow import feather
 
 import mlstore as ml
-from mlstore.engine import ingest, limits
-from mlstore.engine.segments import EXTENTS
-from mlstore.engine.staging import STAGED, Stage
+from mlstore.engine import limits
+from mlstore.engine.history.segments import EXTENTS
+from mlstore.engine.history.staging import STAGED, Stage
 from mlstore.engine.versions import COUNTERS
+from mlstore.engine.writing import ingest
 from tests.support.data import fact_table
 from tests.support.model import Fact
 from tests.support.worlds import PLAIN, SECOND

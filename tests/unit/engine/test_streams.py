@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import mlstore as ml
-from mlstore.engine import ingest
+from mlstore.engine.writing import ingest
 
 USER = ml.Entity("user", keys={"user_id": ml.int64})
 SPEND = ml.FeatureView("spend", entity=USER, schema={"amount": ml.float64, "seen": ml.vector(2)})
@@ -42,7 +42,7 @@ def held_writes(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
         assert may_write.wait(60)
         return write_few(*args, **options)
 
-    monkeypatch.setattr("mlstore.engine.ingest.write_few", wait_and_write)
+    monkeypatch.setattr("mlstore.engine.writing.ingest.write_few", wait_and_write)
     yield may_write
     may_write.set()
 
@@ -51,7 +51,7 @@ def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr("mlstore.engine.ingest.write_few", fail)
+    monkeypatch.setattr("mlstore.engine.writing.ingest.write_few", fail)
 
 
 def test_rows_appended_together_share_one_commit_with_online_history_and_feed(spend: ml.Store):

@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 import pytest
 
 import mlstore as ml
-from mlstore.engine import limits, optimizing, upkeep
+from mlstore.engine import limits
+from mlstore.engine.keeping import optimizing, upkeep
 from tests.support.data import fact_table, instant, label_table
 from tests.support.model import Fact
 from tests.support.worlds import KNOWN, PLAIN, SECOND

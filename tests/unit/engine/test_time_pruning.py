@@ -8,7 +8,7 @@ import pytest
 
 import mlstore as ml
 from mlstore.engine import limits
-from mlstore.engine.segments import SegmentContent
+from mlstore.engine.history.segments import SegmentContent
 from tests.support.data import instant
 from tests.support.worlds import SECOND
 

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mlstore as ml
-from mlstore.engine import limits, upkeep
-from mlstore.engine.block import Block, Content
-from mlstore.engine.segments import EXTENTS
+from mlstore.engine import limits
+from mlstore.engine.history.block import Block, Content
+from mlstore.engine.history.segments import EXTENTS
+from mlstore.engine.keeping import upkeep
 from mlstore.engine.versions import LIVE
 from mlstore.format.keys import Keys
 from mlstore.format.keyvector import decode_int

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pytest
 
 import mlstore as ml
-from mlstore.engine.offline import STATES
-from mlstore.engine.online import ONLINE
-from mlstore.engine.segments import DELETES, EXTENTS, SEGMENTS
-from mlstore.engine.tail import TAIL
+from mlstore.engine.history.offline import STATES
+from mlstore.engine.history.online import ONLINE
+from mlstore.engine.history.segments import DELETES, EXTENTS, SEGMENTS
+from mlstore.engine.history.tail import TAIL
 from mlstore.engine.versions import COMMITS
 from mlstore.format.manifest import decode_commit, encode_commit
 from mlstore.storage.keyspace import Keyspace

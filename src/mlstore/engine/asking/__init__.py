@@ -1,0 +1,4 @@
+"""Questions and their answers: training sets, online reads, sequences, history rows, and why an answer is what it is.
+
+Changes nothing. One question is one reader.
+"""

@@ -1,0 +1,189 @@
+"""Readers: prepared handles for online features. Names, plans and versions are worked out once, and again when the catalogue changes.
+
+What a reader remembers is bound to one tick of the catalogue; every answer is checked against the tick of the very commit it was read from.
+Invariant: threads share a reader without a lock, which a fork could inherit held: what they replace, they replace whole.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date
+from time import perf_counter_ns
+from typing import Any
+
+from mlstore.engine.asking.point import PointPlan, plan_point
+from mlstore.engine.asking.selection import Features, Selected, select
+from mlstore.engine.asking.sequences import last_rows, last_rows_of_one, require_length
+from mlstore.engine.asking.serving import Ask, answer_many, answer_one
+from mlstore.engine.catalog import REMEMBERED, Catalog
+from mlstore.engine.history.online import ONLINE
+from mlstore.engine.meter import SAMPLED
+from mlstore.engine.session import ReadContext, Session
+from mlstore.engine.versions import COUNTERS, Scope
+from mlstore.errors import UsageError
+from mlstore.schema.frames import to_table
+from mlstore.schema.reference import Reference
+from mlstore.schema.service import FeatureService
+from mlstore.schema.timestamps import instant_ns
+from mlstore.schema.view import FeatureView
+from mlstore.storage.environment import Environment
+from mlstore.storage.glance import Moment, glance
+
+TimeLike = str | date
+
+_TICK = (COUNTERS, b"catalog")
+
+
+class _Known:
+    """What is known while the catalogue stays as it is: `tick` as the file has it, and a commit that had it."""
+
+    __slots__ = ("catalog", "moment", "plans", "tick")
+
+    def __init__(self, tick: bytes | None, moment: Moment, catalog: Catalog | None) -> None:
+        self.tick = tick
+        self.moment = moment
+        self.catalog = catalog
+        self.plans: dict[tuple[str, ...], PointPlan | None] = {}
+
+
+class OnlineReader:
+    """Online features of one selection, prepared; made by `Store.reader`. Threads may share it; forks and pickles of it work.
+
+    Examples
+    --------
+    >>> store = ml.open(":memory:")
+    >>> user = ml.Entity("user", keys={"user_id": ml.int64})
+    >>> _ = store.apply(user, ml.FeatureView("spend", entity=user, schema={"amount": ml.float64}))
+    >>> _ = store.write("spend", {"user_id": 7, "event_timestamp": "2024-05-01", "amount": 1.5})
+    >>> reader = store.reader(["spend:amount"])
+    >>> reader.online_features({"user_id": 7})
+    {'user_id': 7, 'amount': 1.5}
+    """
+
+    def __init__(self, session: Session, features: tuple[str, ...], *, full_names: bool, status: bool) -> None:
+        self._session = session
+        self._features = features
+        self._full_names = full_names
+        self._status = status
+        self._meter = session.meter
+        self._known = _Known(None, (-1, -1), None)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What is asked for, as references."""
+        return self._features
+
+    def online_features(self, keys: Any, *, now: TimeLike | None = None, last_n: int | None = None) -> Any:
+        """The newest features of one key (a dict) or of many (a `pyarrow.Table`); see `Store.online_features`."""
+        if type(keys) is dict and last_n is None:
+            is_sample = not self._meter.singles.add_one() % SAMPLED
+            started = perf_counter_ns() if is_sample else 0
+            known = self._known
+            plan = known.plans.get(tuple(keys))
+            records = None if plan is None else plan.records(keys)
+            if plan is not None and records is not None:
+                now_ns = self._now_ns(now) if plan.needs_now or is_sample or now is not None else 0
+                rows, moment, tick = glance(self._session.environment, ONLINE, records, _TICK, known.moment)
+                if moment == known.moment or tick == known.tick:
+                    known.moment = moment
+                    answer = plan.answer(keys, rows, now_ns, is_sample=is_sample)
+                    if is_sample:
+                        self._meter.single_latency.record(perf_counter_ns() - started)
+                    return answer
+        return self._prepare_and_answer(keys, self._now_ns(now), None if last_n is None else require_length(last_n))
+
+    def check(self) -> None:
+        """Refuse a selection that the catalogue of now does not know."""
+        with self._session.reading() as context:
+            select(context.catalog, self._features, taken=(), full_names=True)
+
+    def _prepare_and_answer(self, keys: Any, now_ns: int, last_n: int | None) -> Any:
+        ask = Ask(now_ns, self._status)
+        if isinstance(keys, Mapping) and not any(is_column(value) for value in keys.values()):
+            with self._session.reading() as context:
+                selection = self._select(context, keys)
+                if last_n is not None:
+                    return last_rows_of_one(context, selection, keys, ask, last_n)
+                self._prepare(context, tuple(keys))
+                return answer_one(context, selection, keys, ask, self._meter)
+        started = perf_counter_ns()
+        table = to_table(keys, what="keys")
+        with self._session.reading() as context:
+            selection = self._select(context, table.column_names)
+            if last_n is not None:
+                return last_rows(context, selection, table, ask, last_n)
+            answer = answer_many(context, selection, table, ask, self._meter)
+        self._meter.batches.add_one()
+        self._meter.batch_latency.record(perf_counter_ns() - started)
+        return answer
+
+    def _select(self, context: ReadContext, taken: Iterable[str]) -> list[Selected]:
+        return select(context.catalog, self._features, taken=taken, full_names=self._full_names, status=self._status)
+
+    def _prepare(self, context: ReadContext, names: tuple[str, ...]) -> None:
+        """Remember how keys of these names are answered."""
+        known = self._known
+        if known.catalog is not context.catalog:
+            known = _Known(context.reader.get(*_TICK), (context.reader.mapping, context.reader.txn_id), context.catalog)
+        if len(known.plans) >= REMEMBERED:
+            known.plans.clear()
+        if names not in known.plans:
+            known.plans[names] = self._plan(context, names)
+        self._known = known
+
+    def _plan(self, context: ReadContext, names: tuple[str, ...]) -> PointPlan | None:
+        # A glance sees what is committed: not the rows of a transaction under way, which its own handle has to see.
+        if not self._session.lends:
+            return None
+        return plan_point(self._select(context, names), names, context.scope, self._meter, status=self._status)
+
+    def _now_ns(self, now: TimeLike | None) -> int:
+        return self._session.clock_us() * 1000 if now is None else instant_ns(now)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        session = self._session
+        session.require_outside("pickling a reader")
+        place = (session.environment, session.branch, session.past, session.place, session.clock_us)
+        return _reopen, (*place, self._features, self._full_names, self._status)
+
+    def __repr__(self) -> str:
+        return f"<mlstore.OnlineReader of {', '.join(self._features)}>"
+
+
+def _reopen(
+    environment: Environment,
+    branch: str,
+    past: Scope | None,
+    place: str,
+    clock_us: Callable[[], int],
+    features: tuple[str, ...],
+    full_names: bool,
+    status: bool,
+) -> OnlineReader:
+    """A pickled reader comes back, over a handle of its own."""
+    session = Session.begin(environment, branch, clock_us, past=past, place=place)
+    return OnlineReader(session, features, full_names=full_names, status=status)
+
+
+def reference_texts(features: Features) -> tuple[str, ...]:
+    """What is asked for as text: `view`, `view:feature`, or the name of a service."""
+    if type(features) is str:
+        return (features,)
+    if isinstance(features, FeatureView | FeatureService | Reference):
+        features = [features]
+    texts: list[str] = []
+    for feature in features:
+        if isinstance(feature, str):
+            texts.append(feature)
+        elif isinstance(feature, FeatureView):
+            texts.append(feature.name)
+        elif isinstance(feature, Reference):
+            texts.append(str(feature))
+        elif isinstance(feature, FeatureService):
+            texts += feature.references
+        else:
+            raise UsageError(f"{feature!r:.60} is no feature", hint='give "view", "view:feature", a FeatureView or a FeatureService')
+    return tuple(texts)
+
+
+def is_column(value: object) -> bool:
+    """Whether a value of a dict of keys stands for many keys."""
+    return not isinstance(value, str | bytes) and (hasattr(value, "__len__") or hasattr(value, "__arrow_c_array__"))

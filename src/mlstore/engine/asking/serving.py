@@ -1,0 +1,161 @@
+"""The online journey: keys in, the newest features out, all views at one consistent point."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mlstore.engine.asking.point import oldest_tick
+from mlstore.engine.asking.selection import Selected, status_names
+from mlstore.engine.history.asof import newest_questions
+from mlstore.engine.history.lookup import Answer, expiry, status_array, status_codes, times_or_null
+from mlstore.engine.history.online import get_rows
+from mlstore.engine.meter import SAMPLED, Meter
+from mlstore.engine.session import ReadContext
+from mlstore.errors import SchemaMismatchError, UsageError
+from mlstore.format.answers import NOT_FOUND
+from mlstore.format.keys import Factorized, Keys, encode_key, factorize, line_up
+from mlstore.format.rows import RowHeads, peek_many
+from mlstore.schema.conform import conform_keys
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """How online features are asked for; see Store.online_features."""
+
+    now_ns: int
+    status: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One view's answer, a row per row of keys."""
+
+    columns: list[pa.Array]
+    status: pa.Array | None
+    event_time: pa.Array | None
+    valid_to: pa.Array | None
+
+    def told(self) -> list[pa.Array]:
+        return [self.status, self.event_time, self.valid_to]
+
+
+def answer_one(context: ReadContext, selection: Sequence[Selected], keys: Mapping[str, Any], ask: Ask, meter: Meter) -> dict[str, Any]:
+    """The features of one key, as a dict."""
+    answer = dict(keys)
+    for selected in selection:
+        found = _answer(context, selected, one_key(selected, keys), ask, meter)
+        answer.update(zip(selected.outputs, (column[0].as_py() for column in found.columns), strict=True))
+        if ask.status:
+            answer.update(zip(status_names(selected), (column[0].as_py() for column in found.told()), strict=True))
+    return answer
+
+
+def one_key(selected: Selected, keys: Mapping[str, Any]) -> Factorized:
+    """The key of a view, one row; strict about its type."""
+    require_keys(selected, list(keys))
+    spec = selected.relation.key_spec
+    code = encode_key(spec, [keys[column] for column in selected.key_columns])
+    return Factorized(Keys.from_encoded([] if code is None else [code], spec.kind), np.array([-1 if code is None else 0], np.int32))
+
+
+def answer_many(context: ReadContext, selection: Sequence[Selected], table: pa.Table, ask: Ask, meter: Meter) -> pa.Table:
+    """The keys with the features of each, in their order."""
+    names, columns = table.column_names, table.columns
+    asked = AskedKeys(table)
+    for selected in selection:
+        found = _answer(context, selected, asked.of(selected, is_sorted=_needs_history(context, selected)), ask, meter)
+        names = [*names, *selected.outputs]
+        columns = [*columns, *found.columns]
+        if ask.status:
+            names += status_names(selected)
+            columns += found.told()
+    return pa.Table.from_arrays(columns, names=names)
+
+
+class AskedKeys:
+    """The keys of a table, encoded for each view; what views share is worked out once."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self._known: dict[tuple[object, ...], Factorized] = {}
+
+    def of(self, selected: Selected, *, is_sorted: bool) -> Factorized:
+        """The keys of a view: sorted and unique, or as they come."""
+        fields, columns = selected.relation.layout.keys, selected.key_columns
+        require_keys(selected, self._table.column_names)
+        if (fields, columns, is_sorted) not in self._known:
+            asked = self._table.select(list(columns)).rename_columns([field.name for field in fields])
+            encode = factorize if is_sorted else line_up
+            found = encode(selected.relation.key_spec, conform_keys(fields, asked, what="keys"), self._table.num_rows)
+            self._known[fields, columns, is_sorted] = found
+        return self._known[fields, columns, is_sorted]
+
+
+def _needs_history(context: ReadContext, selected: Selected) -> bool:
+    """Whether the answer is not the online row, but what it was at a past version, or where each feature reaches back on its own."""
+    return not context.scope.is_live or selected.relation.layout.last_valid
+
+
+def _answer(context: ReadContext, selected: Selected, asked: Factorized, ask: Ask, meter: Meter) -> Found:
+    """What a view answers, a row per code."""
+    relation = selected.relation
+    if _needs_history(context, selected):
+        return _spread(_from_history(context, selected, asked.keys, ask), asked.codes)
+    heads = peek_many(get_rows(context.reader, relation, context.scope, asked.keys.encoded()))
+    outside = None if selected.ttl_ns is None else heads.found & (heads.event_time < oldest_tick(selected, ask.now_ns))
+    _count(meter, selected, heads, outside, ask)
+    shown = heads.shown(asked.codes, hidden=outside)
+    columns = relation.rows.decode_heads(shown, selected.numbers).columns
+    if not ask.status:
+        return Found(columns, None, None, None)
+    times = times_or_null(shown.event_time, shown.found, relation.layout)
+    valid_to = times_or_null(expiry(shown.event_time, selected), shown.found, relation.layout)
+    is_outside = np.zeros(len(shown.found), np.bool_) if outside is None else heads.shown(asked.codes, hidden=~outside).found
+    return Found(columns, status_array(status_codes(shown.found, is_outside, columns)), times, valid_to)
+
+
+def _spread(found: Found, codes: NDArray[np.int32]) -> Found:
+    rows = pa.array(codes, mask=codes < 0)
+    columns = [column.take(rows) for column in found.columns]
+    if found.status is None or found.event_time is None or found.valid_to is None:
+        return Found(columns, None, None, None)
+    return Found(columns, found.status.take(rows).fill_null(NOT_FOUND), found.event_time.take(rows), found.valid_to.take(rows))
+
+
+def _count(meter: Meter, selected: Selected, heads: RowHeads, outside: NDArray[np.bool_] | None, ask: Ask) -> None:
+    view = meter.view(selected.relation.table)
+    view.not_found.add(len(heads.found) - int(np.count_nonzero(heads.found)))
+    shown = heads.found
+    if outside is not None:
+        view.outside_ttl.add(int(np.count_nonzero(outside)))
+        shown = shown & ~outside
+    for time in heads.event_time[::SAMPLED][shown[::SAMPLED]].tolist():
+        view.ages.record(ask.now_ns - time * selected.relation.layout.ticks_ns)
+
+
+def _from_history(context: ReadContext, selected: Selected, keys: Keys, ask: Ask) -> Found:
+    questions = newest_questions(keys)
+    if selected.ttl_ns is not None:
+        questions = replace(questions, oldest=np.full(len(keys), oldest_tick(selected, ask.now_ns), np.int64))
+    answer = Answer(context.history(selected.relation), selected, questions, len(keys))
+    if not ask.status:
+        return Found(answer.columns, None, None, None)
+    return Found(answer.columns, answer.status, answer.event_time, answer.valid_to)
+
+
+def require_keys(selected: Selected, given: Sequence[str]) -> None:
+    """Refuse keys that lack a column of the view, and what is not asked for as it is newest."""
+    for column in selected.key_columns:
+        if column not in given:
+            raise SchemaMismatchError(
+                f"{selected.relation.label} needs key {column!r}, got {', '.join(given) or 'no keys'}", hint=f"add {column!r} to the keys"
+            )
+    if selected.way.offset_ns:
+        raise UsageError(
+            f"{str(selected.way)!r}: online features are the newest, without an offset",
+            hint="ask training_set for values of an earlier time",
+        )

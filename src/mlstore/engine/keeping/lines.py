@@ -1,0 +1,73 @@
+"""Lines that no name needs any more: found, and swept with all that they hold. Their commits stay, as parts of the history of others."""
+
+import struct
+
+from mlstore.engine import limits
+from mlstore.engine.branching.branches import reflog
+from mlstore.engine.history.offline import STATES
+from mlstore.engine.history.online import KEPT, ONLINE
+from mlstore.engine.history.segments import drop_entry, list_entries
+from mlstore.engine.history.shadows import SHADOWS
+from mlstore.engine.history.tail import TAIL
+from mlstore.engine.keeping.upkeep import TRASH
+from mlstore.engine.session import WriteContext
+from mlstore.engine.versions import FEED, FORKS, LINES, forks, line_scope, named, read_counter
+from mlstore.storage.keyspace import prefix_end
+from mlstore.storage.transaction import Reader, Writer
+
+_LINE = struct.Struct(">I")
+_OWNER = struct.Struct(">II")
+_SEGMENT = struct.Struct(">Q")
+_FORK_KEY = struct.Struct(">IQI")
+_FORK = struct.Struct(">Q")
+
+
+def sweep_lines(context: WriteContext) -> int:
+    """Drop the lines that no branch, snapshot or other line needs, once the grace period is over; how many."""
+    unneeded = sorted(_lines(context.reader) - _needed(context.reader, context.now_us), reverse=True)
+    for line in unneeded:
+        _drop_line(context.writer, line)
+    return len(unneeded)
+
+
+def _lines(reader: Reader) -> set[int]:
+    return {_LINE.unpack(key)[0] for key, _ in reader.scan(LINES)}
+
+
+def _needed(reader: Reader, now_us: int) -> set[int]:
+    roots = {ref.line for kind in ("branch", "tag") for _, ref in named(reader, kind)}
+    for move in reflog(reader):
+        if (move.time.timestamp()) * 1_000_000 <= now_us - limits.GRACE_US:
+            break
+        roots.add(move.line)
+    known = _lines(reader)
+    return {line for root in roots & known for line, _ in line_scope(reader, root).layers()}
+
+
+def _drop_line(writer: Writer, line: int) -> None:
+    for parent, fork in line_scope(writer, line).ancestry:
+        writer.delete(FORKS, _FORK_KEY.pack(parent, fork, line))
+        _hand_down(writer, parent, fork)
+    for table in range(1, read_counter(writer, "table") + 1):
+        for entry in list_entries(writer, table, line):
+            drop_entry(writer, table, line, entry.segment)
+            writer.put(TRASH, _SEGMENT.pack(entry.segment), b"")
+        prefix = _OWNER.pack(table, line)
+        for space in (TAIL, ONLINE, KEPT, SHADOWS, STATES, FEED):
+            writer.delete_range(space, prefix, prefix_end(prefix))
+    writer.delete(LINES, _LINE.pack(line))
+
+
+def _hand_down(writer: Writer, line: int, gone: int) -> None:
+    """Online rows kept for a fork that is gone serve the next older one, or nobody."""
+    left = [fork for fork, _ in forks(writer, line)]
+    if gone in left:
+        return
+    older = max((fork for fork in left if fork < gone), default=None)
+    suffix = _FORK.pack(gone)
+    for table in range(1, read_counter(writer, "table") + 1):
+        kept = [item for item in writer.scan_prefix(KEPT, _OWNER.pack(table, line)) if item[0].endswith(suffix)]
+        for key, row in kept:
+            if older is not None:
+                writer.put(KEPT, key[: -_FORK.size] + _FORK.pack(older), row, overwrite=False)
+            writer.delete(KEPT, key)
