@@ -37,7 +37,7 @@ FLOORS = {
 }
 
 # The rooms of the engine, from the ground up. The nouns that all stand on lie beside them, in engine/ itself.
-ENGINE_ROOMS = ("history", "asking", "writing", "branching", "keeping")
+ENGINE_ROOMS = ("history", "windows", "asking", "writing", "branching", "keeping")
 APART = "joining"  # needs no file: stands on the nouns and the searches of history, and none stands on it
 
 

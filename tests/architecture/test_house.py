@@ -93,16 +93,6 @@ def test_a_kernel_that_climbs_is_seen():
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "package"),
-    [
-        ("mlstore.engine.catalog", "import lmdb", "lmdb"),
-        ("mlstore.schema.entity", "import msgpack", "msgpack"),
-        ("mlstore.storage.lease", "import pandas as pd", "pandas"),
-        ("mlstore.store", "from rich.table import Table", "rich"),
-        ("mlstore.engine.catalog", "def late():\n    import zstandard", "zstandard"),
-    ],
-)
-@pytest.mark.parametrize(
     ("name", "text", "is_allowed"),
     [
         ("mlstore.engine.history.block", "from mlstore.engine.asking.reading import scan", False),
@@ -119,6 +109,16 @@ def test_a_room_of_the_engine_that_climbs_is_caught(name, text, is_allowed):
     assert bool(violations) is not is_allowed
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "package"),
+    [
+        ("mlstore.engine.catalog", "import lmdb", "lmdb"),
+        ("mlstore.schema.entity", "import msgpack", "msgpack"),
+        ("mlstore.storage.lease", "import pandas as pd", "pandas"),
+        ("mlstore.store", "from rich.table import Table", "rich"),
+        ("mlstore.engine.catalog", "def late():\n    import zstandard", "zstandard"),
+    ],
+)
 def test_a_package_out_of_place_is_seen(name, text, package):
     violations = list(rules.packages_out_of_place(plant(name, text)))
 
