@@ -96,9 +96,9 @@ def test_a_kernel_that_climbs_is_seen():
     ("name", "text", "is_allowed"),
     [
         ("mlstore.engine.history.block", "from mlstore.engine.asking.reading import scan", False),
-        ("mlstore.engine.writing.ingest", "from mlstore.engine.keeping import upkeep", False),
+        ("mlstore.engine.writing.ingest", "from mlstore.engine.keeping import rewriting", False),
         ("mlstore.engine.writing.ingest", "from mlstore.engine.joining.axis import Axis", False),
-        ("mlstore.engine.keeping.upkeep", "from mlstore.engine.writing.ingest import write", True),
+        ("mlstore.engine.writing.upkeep", "from mlstore.engine.writing.ingest import write", True),
         ("mlstore.engine.joining.pairing", "from mlstore.engine.history.gather import gather", True),
         ("mlstore.engine.session", "from mlstore.engine.history.offline import Shelf", True),
     ],

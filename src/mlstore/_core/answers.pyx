@@ -7,7 +7,7 @@ from libc.string cimport memcpy
 
 from mlstore._core.row_layout cimport HEAD_SIZE, SOUND, Layout, RowLayout, check_row, fault_of, feature_at, has_bit, read_value
 
-cdef enum Outcome:  # the numbers of the statuses in mlstore.engine.history.lookup
+cdef enum Outcome:  # the numbers of the statuses in mlstore.engine.asking.lookup
     PRESENT = 0
     ALL_NULL = 1
     TOO_OLD = 3

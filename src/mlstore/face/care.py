@@ -6,7 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from mlstore.engine.keeping import audit, compacting, forgetting, freshness, inspection, optimizing
+from mlstore.engine import audit
+from mlstore.engine.keeping import compacting, forgetting, freshness, inspection, optimizing
 from mlstore.errors import CorruptionError
 from mlstore.face.base import Face, check_choice, user
 from mlstore.format.manifest import Commit

@@ -4,12 +4,12 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, Self
 
-from mlstore.engine import versions
+from mlstore.engine import audit, versions
 from mlstore.engine.branching import branches, merge
 from mlstore.engine.branching.diff import Diff
 from mlstore.engine.branching.diff import diff as compute_diff
 from mlstore.engine.branching.threeway import Strategy
-from mlstore.engine.keeping import audit, log, sealing
+from mlstore.engine.keeping import log, sealing
 from mlstore.engine.session import ReadContext
 from mlstore.engine.versions import Version
 from mlstore.face.base import Face, user

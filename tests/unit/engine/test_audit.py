@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mlstore as ml
+from mlstore.engine.audit import AUDIT, HEAD
 from mlstore.engine.history.online import ONLINE
 from mlstore.engine.history.tail import TAIL
-from mlstore.engine.keeping.audit import AUDIT, HEAD
 from mlstore.engine.versions import COMMIT_IDS, COMMITS, REFS
 from mlstore.format.act import decode_act, seal_act
 from mlstore.format.manifest import Commit, Ref, decode_commit, decode_record, encode_commit, encode_record, seal_commit

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 import mlstore as ml
-from mlstore.engine.history import rewriting
 from mlstore.engine.history.segments import DELETES, list_entries
-from mlstore.engine.keeping import upkeep
+from mlstore.engine.keeping import rewriting
+from mlstore.engine.writing import upkeep
 
 USER = ml.Entity("user", keys={"name": ml.string})
 VISIT = ml.FeatureView("visit", entity=USER, schema={"page": ml.string})

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 import mlstore as ml
+from mlstore.engine.audit import BRANCH
 from mlstore.engine.history.online import KEPT
 from mlstore.engine.history.shadows import SHADOWS
-from mlstore.engine.keeping.audit import BRANCH
 from mlstore.engine.versions import REFS
 
 USER = ml.Entity("user", keys={"name": ml.string})

@@ -10,7 +10,8 @@ import pytest
 
 import mlstore as ml
 from mlstore.engine import limits
-from mlstore.engine.keeping import optimizing, upkeep
+from mlstore.engine.keeping import optimizing
+from mlstore.engine.writing import upkeep
 from tests.support.data import fact_table, instant, label_table
 from tests.support.model import Fact
 from tests.support.worlds import KNOWN, PLAIN, SECOND

@@ -15,8 +15,8 @@ import mlstore as ml
 from mlstore.engine import limits
 from mlstore.engine.history.block import Block, Content
 from mlstore.engine.history.segments import EXTENTS
-from mlstore.engine.keeping import upkeep
 from mlstore.engine.versions import LIVE
+from mlstore.engine.writing import upkeep
 from mlstore.format.keys import Keys
 from mlstore.format.keyvector import decode_int
 from mlstore.format.manifest import SegmentEntry, TableState

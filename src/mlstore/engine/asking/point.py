@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from mlstore.engine.asking.lookup import expiry, times_or_null
 from mlstore.engine.asking.selection import Selected, status_names
-from mlstore.engine.history.lookup import expiry, times_or_null
 from mlstore.engine.history.offline import MIN_TIME
 from mlstore.engine.history.online import online_prefix
 from mlstore.engine.meter import Meter, ViewMeter

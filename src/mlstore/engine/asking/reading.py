@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mlstore.engine.asking.lookup import Answer
 from mlstore.engine.asking.questions import latest_ticks
 from mlstore.engine.asking.selection import Selected
 from mlstore.engine.catalog import Relation, suggest
 from mlstore.engine.history.asof import group_questions
 from mlstore.engine.history.block import NO_NUMBERS, Block, Int64, Lend
-from mlstore.engine.history.lookup import Answer
 from mlstore.engine.history.offline import MAX_TIME, MIN_TIME, History
 from mlstore.engine.history.pruning import keep_promising
 from mlstore.engine.history.segments import is_stored

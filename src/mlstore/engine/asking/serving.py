@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mlstore.engine.asking.lookup import Answer, expiry, status_array, status_codes, times_or_null
 from mlstore.engine.asking.point import oldest_tick
 from mlstore.engine.asking.selection import Selected, status_names
 from mlstore.engine.history.asof import newest_questions
-from mlstore.engine.history.lookup import Answer, expiry, status_array, status_codes, times_or_null
 from mlstore.engine.history.online import get_rows
 from mlstore.engine.meter import SAMPLED, Meter
 from mlstore.engine.session import ReadContext

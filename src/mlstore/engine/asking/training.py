@@ -16,9 +16,9 @@ import pyarrow as pa
 from mlstore.engine import limits
 from mlstore.engine.asking import provenance
 from mlstore.engine.asking.holding import hold
+from mlstore.engine.asking.lookup import Answer
 from mlstore.engine.asking.questions import Asker, KnownAt, LabelClocks, check_labels, known_instant
 from mlstore.engine.asking.selection import Features, Selected, select, status_names
-from mlstore.engine.history.lookup import Answer
 from mlstore.engine.history.offline import Blocks
 from mlstore.engine.parallel import in_parallel
 from mlstore.engine.session import ReadContext, Session

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
-from mlstore.engine import limits
+from mlstore.engine import audit, limits
 from mlstore.engine.branching.ancestry import reach
 from mlstore.engine.branching.changed import changed_keys
 from mlstore.engine.history import online
-from mlstore.engine.keeping import audit
 from mlstore.engine.session import WriteContext
 from mlstore.engine.versions import (
     LIVE,

@@ -35,9 +35,9 @@ from mlstore.engine.catalog import Relation, load_catalog
 from mlstore.engine.history import online
 from mlstore.engine.history.offline import History
 from mlstore.engine.history.picking import Pick, pick_ranges
-from mlstore.engine.keeping import upkeep
 from mlstore.engine.session import ReadContext, Session, WriteContext
 from mlstore.engine.versions import Scope, Version, newest, resolve, scope_of, take_numbers
+from mlstore.engine.writing import upkeep
 from mlstore.engine.writing.ingest import write_here
 from mlstore.engine.writing.registration import register
 from mlstore.engine.writing.removal import hide

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from mlstore.engine.history.staging import sweep
-from mlstore.engine.keeping import upkeep
 from mlstore.engine.session import Session
+from mlstore.engine.writing import upkeep
 
 
 @dataclass(frozen=True, slots=True)

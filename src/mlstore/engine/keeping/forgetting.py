@@ -16,14 +16,14 @@ from mlstore.engine.catalog import Catalog, Relation, suggest
 from mlstore.engine.history import online
 from mlstore.engine.history.block import ERASED, Int64
 from mlstore.engine.history.offline import History, load_state, put_state
-from mlstore.engine.history.rewriting import each_line, rewrite_erased
 from mlstore.engine.history.segments import list_deletes, list_entries, put_deletes
 from mlstore.engine.history.shadows import SHADOWS
 from mlstore.engine.history.tail import CLOCKS_BYTES, DELETED, TAIL, decode_clocks, tail_prefix
-from mlstore.engine.keeping import upkeep
 from mlstore.engine.keeping.compacting import CompactReport, compact
+from mlstore.engine.keeping.rewriting import each_line, rewrite_erased
 from mlstore.engine.session import ReadContext, Session, WriteContext
 from mlstore.engine.versions import LIVE, Scope, all_scopes, take_numbers
+from mlstore.engine.writing import upkeep
 from mlstore.engine.writing.deleting import named_keys
 from mlstore.errors import CorruptionError, UnknownNameError, UsageError
 from mlstore.format.keys import Keys

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mlstore.engine import audit
 from mlstore.engine.catalog import Relation
 from mlstore.engine.history import online
 from mlstore.engine.history.offline import History, load_state
 from mlstore.engine.history.segments import list_entries, load_extents, read_header
 from mlstore.engine.history.tail import TAIL, tail_prefix
-from mlstore.engine.keeping import audit, sealing
+from mlstore.engine.keeping import sealing
 from mlstore.engine.session import ReadContext
 from mlstore.engine.versions import COMMITS, Scope, commits, is_indexed, line_scope, named, newest, tags
 from mlstore.errors import CorruptionError, MlstoreError

@@ -9,9 +9,9 @@ from mlstore.engine.history.online import KEPT, ONLINE
 from mlstore.engine.history.segments import drop_entry, list_entries
 from mlstore.engine.history.shadows import SHADOWS
 from mlstore.engine.history.tail import TAIL
-from mlstore.engine.keeping.upkeep import TRASH
 from mlstore.engine.session import WriteContext
 from mlstore.engine.versions import FEED, FORKS, LINES, forks, line_scope, named, read_counter
+from mlstore.engine.writing.upkeep import TRASH
 from mlstore.storage.keyspace import prefix_end
 from mlstore.storage.transaction import Reader, Writer
 

@@ -4,12 +4,12 @@ from typing import Any, Literal
 
 from mlstore.engine.catalog import Relation
 from mlstore.engine.history.offline import load_state
-from mlstore.engine.history.rewriting import rewrite_erased, rewrite_segment
 from mlstore.engine.history.segments import list_entries
 from mlstore.engine.history.staging import sweep
-from mlstore.engine.keeping import upkeep
 from mlstore.engine.keeping.lines import sweep_lines
+from mlstore.engine.keeping.rewriting import rewrite_erased, rewrite_segment
 from mlstore.engine.session import Session
+from mlstore.engine.writing import upkeep
 
 Tier = Literal["hot", "cold"]
 

@@ -13,9 +13,9 @@ from hashlib import blake2b
 import numpy as np
 
 from mlstore.engine import limits
+from mlstore.engine.audit import find_commit, list_acts, record_act
 from mlstore.engine.history.block import Block
 from mlstore.engine.history.offline import History, Shelves
-from mlstore.engine.keeping.audit import find_commit, list_acts, record_act
 from mlstore.engine.session import ReadContext, Session
 from mlstore.engine.versions import COMMITS, has_line, resolve, scope_of
 from mlstore.format.act import Act

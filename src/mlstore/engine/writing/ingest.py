@@ -25,9 +25,9 @@ from mlstore.engine.history.picking import pick_ranges
 from mlstore.engine.history.runs import Placement, Rows, level_of, plan_cuts, write_run
 from mlstore.engine.history.segments import SegmentContent, load_extents, put_entry, put_extent
 from mlstore.engine.history.staging import Stage
-from mlstore.engine.keeping import upkeep
 from mlstore.engine.session import Session, WriteContext
 from mlstore.engine.versions import take_numbers
+from mlstore.engine.writing import upkeep
 from mlstore.engine.writing.removal import hide
 from mlstore.errors import InvalidDataError, UsageError
 from mlstore.format.keys import Factorized, Keys, factorize

@@ -16,9 +16,8 @@ from typing import Any, Self
 
 from mlstore.engine import limits
 from mlstore.engine.catalog import Relation
-from mlstore.engine.keeping import upkeep
 from mlstore.engine.session import Session
-from mlstore.engine.writing import ingest
+from mlstore.engine.writing import ingest, upkeep
 from mlstore.engine.writing.appending import Batch, Form, Pace, fit, rows_of
 from mlstore.engine.writing.receipts import Group, Outcome, Receipt
 from mlstore.errors import ClosedError, InvalidDataError, MlstoreError, SchemaMismatchError, StoreBusyError, StoreError, UsageError

@@ -10,9 +10,9 @@ from mlstore.engine.catalog import Relation, load_catalog
 from mlstore.engine.history.block import ERASED
 from mlstore.engine.history.runs import Placement
 from mlstore.engine.history.segments import list_deletes, list_entries
-from mlstore.engine.keeping import upkeep
 from mlstore.engine.session import Session, WriteContext
 from mlstore.engine.versions import all_scopes
+from mlstore.engine.writing import upkeep
 from mlstore.format.manifest import SegmentEntry
 
 
