@@ -14,6 +14,8 @@ from mlstore.engine.catalog import CatalogEntry
 from mlstore.engine.joining.asof_join import asof_join
 from mlstore.engine.keeping.freshness import Freshness, ViewFreshness
 from mlstore.engine.keeping.inspection import VerifyReport
+from mlstore.engine.writing.consumers import ConsumerState
+from mlstore.engine.writing.consuming import Refused, Source, SourceBatch
 from mlstore.engine.writing.registration import Change, Plan
 from mlstore.errors import (
     AlreadyExistsError,
@@ -77,6 +79,7 @@ __all__ = [
     "Change",
     "ClosedError",
     "Commit",
+    "ConsumerState",
     "CorruptionError",
     "DType",
     "DefinitionError",
@@ -100,9 +103,12 @@ __all__ = [
     "ReadOnlyError",
     "RefMove",
     "Reference",
+    "Refused",
     "ReproductionError",
     "Rows",
     "SchemaMismatchError",
+    "Source",
+    "SourceBatch",
     "Store",
     "StoreBusyError",
     "StoreError",
