@@ -39,6 +39,7 @@ from mlstore.errors import (
     UsageError,
 )
 from mlstore.format.manifest import Commit
+from mlstore.schema.aggregation import Aggregation, agg
 from mlstore.schema.dtypes import (
     DType,
     binary,
@@ -67,10 +68,13 @@ from mlstore.schema.reference import Reference, ref
 from mlstore.schema.service import FeatureService
 from mlstore.schema.table import Table
 from mlstore.schema.view import FeatureView
+from mlstore.schema.window import Window, hopping, last_rows, session, tumbling
+from mlstore.schema.window_view import WindowView
 from mlstore.store import Store, open
 from mlstore.version import __version__
 
 __all__ = [
+    "Aggregation",
     "AlreadyExistsError",
     "Branch",
     "CatalogEntry",
@@ -114,7 +118,10 @@ __all__ = [
     "UsageError",
     "VerifyReport",
     "ViewFreshness",
+    "Window",
+    "WindowView",
     "__version__",
+    "agg",
     "asof_join",
     "binary",
     "bool_",
@@ -122,17 +129,21 @@ __all__ = [
     "decimal",
     "float32",
     "float64",
+    "hopping",
     "int8",
     "int16",
     "int32",
     "int64",
+    "last_rows",
     "list_",
     "map_",
     "open",
     "ref",
+    "session",
     "string",
     "struct",
     "timestamp",
+    "tumbling",
     "uint8",
     "uint16",
     "uint32",
