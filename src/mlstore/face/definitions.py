@@ -1,8 +1,9 @@
 """Definitions: registering entities, views, tables and services, and finding them."""
 
-from mlstore.engine.catalog import CatalogEntry, Definition, search_catalog
+from mlstore.engine.catalog import CatalogEntry, search_catalog
 from mlstore.engine.writing import registration
 from mlstore.face.base import Face, user
+from mlstore.schema.record import Definition
 
 
 class Definitions(Face):
@@ -13,7 +14,7 @@ class Definitions(Face):
 
         Parameters
         ----------
-        *definitions : Entity, FeatureView, Table, FeatureService
+        *definitions : Entity, FeatureView, WindowView, Table, FeatureService
             In any order. What they refer to must be among them or registered already.
 
         Returns
@@ -61,7 +62,7 @@ class Definitions(Face):
         tag : str, optional
             Only those with this tag: "tier", or "tier=gold".
         owner, kind : str, optional
-            Only those of this owner; of this kind: entity, view, table, service.
+            Only those of this owner; of this kind: entity, view, window, table, service.
         """
         with self._session.reading() as context:
             return search_catalog(context.catalog, search, tag=tag, owner=owner, kind=kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from itertools import pairwise, product
@@ -164,6 +164,14 @@ class Aggregation(FieldEquality):
         for function, window in product(self.functions, self.windows):
             for q in self.q if FUNCTIONS[function].parameter == "q" else (None,):
                 yield Part(self._output_name(function, window, q), function, window, q)
+
+    def only(self, part: Part) -> Aggregation:
+        """What it asks for one of its outputs."""
+        told: dict[str, Any] = {"n": None, "q": (), "k": None, "bins": (), "half_life": None}
+        parameter = FUNCTIONS[part.function].parameter
+        if parameter:
+            told[parameter] = getattr(self, parameter) if part.q is None else (part.q,)
+        return replace(self, functions=(part.function,), windows=(part.window,), name=part.name, **told)
 
     def _output_name(self, function: str, window: Window, q: float | None) -> str:
         told = self._told(function, q)

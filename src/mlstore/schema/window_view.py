@@ -132,6 +132,10 @@ class WindowView(FieldEquality):
         """Its outputs in order, each with the aggregation it comes from."""
         return ((aggregation, part) for aggregation in self.aggregations for part in aggregation.parts())
 
+    def by_name(self) -> dict[str, Aggregation]:
+        """What is asked for each output, by its name."""
+        return {part.name: aggregation.only(part) for aggregation, part in self.parts()}
+
     def windows(self) -> tuple[Window, ...]:
         """Its windows, each once."""
         return tuple(dict.fromkeys(window for aggregation in self.aggregations for window in aggregation.windows))
