@@ -64,7 +64,7 @@ def catalog(
         str | None, typer.Option("--tag", metavar="KEY=VALUE", help="Only those with this tag; KEY alone: whatever its value.")
     ] = None,
     owner: Annotated[str | None, typer.Option("--owner", help="Only those of this owner.")] = None,
-    kind: Annotated[str | None, typer.Option("--kind", metavar="entity|view|table|service", help="Only those of this kind.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", metavar="entity|view|window|table|service", help="Only those of this kind.")] = None,
     at: AtVersion = None,
     as_json: AsJson = False,
 ) -> None:
@@ -103,6 +103,8 @@ def _label(entry: ml.CatalogEntry) -> str:
 def _typed_columns(definition: Any) -> dict[str, str] | list[str]:
     if isinstance(definition, ml.FeatureService):
         return [str(feature) for feature in definition.features]
+    if isinstance(definition, ml.WindowView):
+        return list(definition.output_names)
     schema = definition.keys if isinstance(definition, ml.Entity) else definition.schema
     return {name: str(dtype) for name, dtype in schema.items()}
 
