@@ -63,6 +63,7 @@ from mlstore.schema.dtypes import (
     vector,
 )
 from mlstore.schema.entity import Entity
+from mlstore.schema.expression import Expression, coalesce, col, greatest, least, lit, where
 from mlstore.schema.reference import Reference, ref
 from mlstore.schema.service import FeatureService
 from mlstore.schema.table import Table
@@ -83,6 +84,7 @@ __all__ = [
     "Diff",
     "Entity",
     "Explanation",
+    "Expression",
     "FeatureService",
     "FeatureView",
     "FormatVersionError",
@@ -118,15 +120,20 @@ __all__ = [
     "asof_join",
     "binary",
     "bool_",
+    "coalesce",
+    "col",
     "date",
     "decimal",
     "float32",
     "float64",
+    "greatest",
     "int8",
     "int16",
     "int32",
     "int64",
+    "least",
     "list_",
+    "lit",
     "map_",
     "open",
     "ref",
@@ -138,4 +145,5 @@ __all__ = [
     "uint32",
     "uint64",
     "vector",
+    "where",
 ]
