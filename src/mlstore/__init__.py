@@ -64,6 +64,7 @@ from mlstore.schema.dtypes import (
     vector,
 )
 from mlstore.schema.entity import Entity
+from mlstore.schema.expression import Expression, coalesce, col, greatest, least, lit, where
 from mlstore.schema.reference import Reference, ref
 from mlstore.schema.service import FeatureService
 from mlstore.schema.table import Table
@@ -87,6 +88,7 @@ __all__ = [
     "Diff",
     "Entity",
     "Explanation",
+    "Expression",
     "FeatureService",
     "FeatureView",
     "FormatVersionError",
@@ -125,17 +127,22 @@ __all__ = [
     "asof_join",
     "binary",
     "bool_",
+    "coalesce",
+    "col",
     "date",
     "decimal",
     "float32",
     "float64",
+    "greatest",
     "hopping",
     "int8",
     "int16",
     "int32",
     "int64",
     "last_rows",
+    "least",
     "list_",
+    "lit",
     "map_",
     "open",
     "ref",
@@ -149,4 +156,5 @@ __all__ = [
     "uint32",
     "uint64",
     "vector",
+    "where",
 ]

@@ -17,11 +17,11 @@ from mlstore.errors import DefinitionError
 from mlstore.schema.declarations import FieldEquality, check_name, checked_duration, duration_ns, set_field
 from mlstore.schema.dtypes import DType, float64, int64, list_
 from mlstore.schema.durations import format_duration, parse_duration
+from mlstore.schema.expression import Expression
 from mlstore.schema.window import MAX_ROWS, Window, checked_window
 
 Over = Literal["any", "plain", "number"]
 Gives = Literal["count", "sum", "float", "value", "values", "counts"]
-Expression = Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,7 @@ class Aggregation(FieldEquality):
             check_name(self.by, f"{place}: by=")
         for field in ("functions", "windows", "q", "bins"):
             set_field(self, field, tuple(getattr(self, field)))
+        check_condition(self.where, place)
         self._check_functions(place)
         self._check_parameters(place)
         if not self.windows:
@@ -317,6 +318,12 @@ def agg(
         where=where,
         name=name,
     )
+
+
+def check_condition(where: object, place: str) -> None:
+    """Refuse a where= that is no expression."""
+    if where is not None and not isinstance(where, Expression):
+        raise DefinitionError(f"{place}: where={where!r:.60} is no expression", hint='such as where=ml.col("kind") == "buy"')
 
 
 def output_type(function: str, column: DType) -> DType:
