@@ -14,6 +14,7 @@ from mlstore.engine.catalog import CatalogEntry
 from mlstore.engine.joining.asof_join import asof_join
 from mlstore.engine.keeping.freshness import Freshness, ViewFreshness
 from mlstore.engine.keeping.inspection import VerifyReport
+from mlstore.engine.lineage import CatalogEntries, Edge, Lineage
 from mlstore.engine.writing.registration import Change, Plan
 from mlstore.errors import (
     AlreadyExistsError,
@@ -78,6 +79,7 @@ __all__ = [
     "Aggregation",
     "AlreadyExistsError",
     "Branch",
+    "CatalogEntries",
     "CatalogEntry",
     "Change",
     "ClosedError",
@@ -86,6 +88,7 @@ __all__ = [
     "DType",
     "DefinitionError",
     "Diff",
+    "Edge",
     "Entity",
     "Explanation",
     "Expression",
@@ -96,6 +99,7 @@ __all__ = [
     "InvalidDataError",
     "LeakageError",
     "LeakageWarning",
+    "Lineage",
     "MergeConflictError",
     "MlstoreError",
     "NameClashError",

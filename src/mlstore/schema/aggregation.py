@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import pyarrow as pa
 
 from mlstore.errors import DefinitionError
-from mlstore.schema.declarations import FieldEquality, check_name, checked_duration, duration_ns, set_field
+from mlstore.schema.declarations import FieldEquality, check_name, checked_duration, duration_ns, same, set_field
 from mlstore.schema.dtypes import DType, float64, int64, list_
 from mlstore.schema.durations import format_duration, parse_duration
 from mlstore.schema.expression import Expression
@@ -199,7 +199,7 @@ class Aggregation(FieldEquality):
         options = []
         for field in ("n", "q", "k", "bins", "half_life", "by", "where", "name"):
             value = getattr(self, field)
-            if value is not None and value != ():
+            if value is not None and not same(value, ()):
                 options.append(f"{field}={value!r}")
         functions = repr(self.functions[0]) if len(self.functions) == 1 else repr(list(self.functions))
         return f"agg({', '.join([repr(self.column), functions, f'windows={list(self.windows)!r}', *options])})"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mlstore.errors import DefinitionError, UnknownNameError, UsageError
 from mlstore.schema.aggregation import FUNCTIONS, Aggregation, Part, fits, output_type
+from mlstore.schema.declarations import FieldEquality
 from mlstore.schema.dtypes import DType, bool_, int64, map_
 from mlstore.schema.expression import Expression
 from mlstore.schema.layout import Field, Layout
@@ -14,8 +15,8 @@ from mlstore.schema.window import Window
 from mlstore.schema.window_view import WindowView
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+@dataclass(frozen=True, slots=True, eq=False)
+class Output(FieldEquality):
     """One feature of a window view: what to work out, of which column, over which window, of which events.
 
     column: of the source, a feature or a key; None for rows. Of n, q, k, edges and half_life_ns only what `function` takes is set.

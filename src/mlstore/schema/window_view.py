@@ -138,6 +138,14 @@ class WindowView(FieldEquality):
         """What is asked for each output, by its name."""
         return {part.name: aggregation.only(part) for aggregation, part in self.parts()}
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the source that are read, in order of first mention."""
+        named = [name for aggregation in self.aggregations for name in (aggregation.column, aggregation.by) if name is not None]
+        conditions = [aggregation.where for aggregation in self.aggregations] + [self.where]
+        named += [name for where in conditions if where is not None for name in where.columns]
+        return tuple(dict.fromkeys(named))
+
     def windows(self) -> tuple[Window, ...]:
         """Its windows, each once."""
         return tuple(dict.fromkeys(window for aggregation in self.aggregations for window in aggregation.windows))
