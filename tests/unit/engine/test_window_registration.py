@@ -228,6 +228,18 @@ def test_conditions_changed_on_both_sides_conflict(shop: ml.Store) -> None:
         shop.merge("trial")
 
 
+def test_a_merge_is_refused_that_would_leave_a_view_unable_to_read_its_source(shop: ml.Store) -> None:
+    trial = shop.branch("trial")
+    trial.apply(spend(TOTAL, ml.agg("amount", "sum", windows="7d", by="items")))
+    shop.apply(orders(schema=COLUMNS | {"items": ml.float64}))
+    before = shop.catalog(), shop.history()
+
+    with pytest.raises(ml.DefinitionError, match="orders@1 cannot change so while spend reads it"):
+        shop.merge("trial")
+
+    assert (shop.catalog(), shop.history()) == before
+
+
 # ---------------------------------------------------------------- no rows
 
 REFUSED = {
