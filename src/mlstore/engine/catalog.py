@@ -108,6 +108,7 @@ class Relation:
 
     @lazy
     def plan(self) -> RowPlan:
+        self.require_rows("write")
         return compile_plan(self.revision, self._revisions[self.revision])
 
     @lazy

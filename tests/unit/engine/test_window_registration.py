@@ -299,3 +299,9 @@ def test_the_catalogue_finds_a_window_view_by_kind_output_and_tag(shop: ml.Store
     assert [entry.name for entry in shop.catalog(kind="window")] == ["spend"]
     assert [entry.name for entry in shop.catalog("amount_count_7d")] == ["spend"]
     assert [entry.name for entry in shop.catalog(tag="tier=gold", owner="risk")] == ["spend"]
+
+
+@pytest.mark.parametrize("door", ["rows", "plan"])
+def test_no_row_can_be_packed_or_unpacked_as_one_of_a_window_view(shop: ml.Store, door: str) -> None:
+    with pytest.raises(ml.UsageError, match="'spend' is a window view"):
+        getattr(relation(shop, "spend"), door)
