@@ -214,15 +214,22 @@ def test_a_branch_has_window_views_of_its_own_and_merging_brings_them(shop: ml.S
     shop.verify()
 
 
-def test_conditions_changed_on_both_sides_conflict(shop: ml.Store) -> None:
+def test_outputs_added_on_both_sides_are_kept(shop: ml.Store) -> None:
     shop.apply(spend(where=ml.col("items") > 1))
     trial = shop.branch("trial")
-    trial.apply(
-        ml.WindowView(
-            "spend", entity=USER, source=orders(), aggregations=[TOTAL, ml.agg("items", "max", windows="2d")], where=ml.col("items") > 1
-        )
-    )
-    shop.apply(spend(TOTAL, ml.agg("items", "min", windows="2d"), where=ml.col("items") > 1))
+    trial.apply(spend(TOTAL, ml.agg("items", ["max", "mean"], windows="2d"), where=ml.col("items") > 1, owner="ops"))
+    shop.apply(spend(TOTAL, ml.agg("items", ["min", "max"], windows="2d"), where=ml.col("items") > 1))
+
+    shop.merge("trial")
+
+    assert relation(shop, "spend").layout.column_names[-3:] == ("items_min_2d", "items_max_2d", "items_mean_2d")
+    assert shop.catalog("spend", kind="window")[-1].definition.owner == "ops"
+
+
+def test_one_name_for_two_outputs_is_a_conflict(shop: ml.Store) -> None:
+    trial = shop.branch("trial")
+    trial.apply(spend(TOTAL, ml.agg("items", "max", windows="2d", name="peak")))
+    shop.apply(spend(TOTAL, ml.agg("items", "max", windows="3d", name="peak")))
 
     with pytest.raises(ml.MergeConflictError, match="aggregations"):
         shop.merge("trial")
