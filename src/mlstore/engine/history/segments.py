@@ -201,6 +201,12 @@ def list_entries(reader: Reader, table: int, line: int) -> list[SegmentEntry]:
     return sorted(found, key=SegmentEntry.order)
 
 
+def find_entry(reader: Reader, table: int, line: int, segment: int) -> SegmentEntry | None:
+    """One segment of a table on a line, if it is there still."""
+    packed = reader.get(SEGMENTS, _ENTRY_KEY.pack(table, line, segment))
+    return None if packed is None else decode_record(SegmentEntry, packed)
+
+
 def put_entry(writer: Writer, table: int, line: int, entry: SegmentEntry) -> None:
     writer.put(SEGMENTS, _ENTRY_KEY.pack(table, line, entry.segment), encode_record(entry))
 

@@ -7,7 +7,7 @@ from mlstore.engine.history.offline import load_state
 from mlstore.engine.history.segments import list_entries
 from mlstore.engine.history.staging import sweep
 from mlstore.engine.keeping.lines import sweep_lines
-from mlstore.engine.keeping.rewriting import rewrite_erased, rewrite_segment
+from mlstore.engine.keeping.rewriting import rewrite_segment, rewrite_wasteful
 from mlstore.engine.session import Session
 from mlstore.engine.writing import upkeep
 
@@ -37,7 +37,7 @@ def optimize(session: Session, *, table: str | None, tier: Tier | None, author: 
         if tier is not None:
             retiered, freed_by_it = _retier(session, relation, tier)
             moved, freed = moved + retiered, freed + freed_by_it
-    rewrite_erased(session)
+    rewrite_wasteful(session)
     with session.writing() as writing:
         sweep(writing.writer)
         sweep_lines(writing)
