@@ -62,6 +62,12 @@ def each_line(context: Context) -> Iterator[Context]:
         yield replace(context, scope=scope, catalog=load_catalog(context.reader, scope))
 
 
+def at_line(context: Context, line: int) -> Context:
+    """The same transaction at the end of one line."""
+    scope = line_scope(context.reader, line)
+    return replace(context, scope=scope, catalog=load_catalog(context.reader, scope))
+
+
 def count_gone(
     reader: Reader, relation: Relation, line: int, droppable: upkeep.Droppable, spans: Spans | None
 ) -> Iterator[tuple[SegmentEntry, int]]:
@@ -96,8 +102,7 @@ def _rewrite_again(context: WriteContext, wasteful: Wasteful) -> bool:
     """Rewrite a segment, unless a merge took it, or a sweep its line, since it was looked at."""
     if not has_line(context.reader, wasteful.line):
         return False
-    scope = line_scope(context.reader, wasteful.line)
-    place = replace(context, scope=scope, catalog=load_catalog(context.reader, scope))
+    place = at_line(context, wasteful.line)
     relation = place.catalog.relation(wasteful.name, wasteful.version)
     entry = find_entry(context.reader, relation.table, wasteful.line, wasteful.segment)
     if entry is None:
