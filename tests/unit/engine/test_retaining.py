@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 import mlstore as ml
-from mlstore.engine.history.segments import EXTENTS
+from mlstore.engine.history.extents import EXTENTS
 from mlstore.engine.keeping import retaining
 from mlstore.engine.retained import Spans, join_spans
 from tests.support.worlds import SECOND

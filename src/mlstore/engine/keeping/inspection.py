@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from mlstore.engine import audit
 from mlstore.engine.catalog import Relation
-from mlstore.engine.history import online
+from mlstore.engine.history import extents, online
 from mlstore.engine.history.offline import History, load_state
 from mlstore.engine.history.segments import list_entries, load_extents, read_header
 from mlstore.engine.history.tail import TAIL, tail_prefix
@@ -71,6 +71,7 @@ def verify(context: ReadContext, *, trusted_head: str | Commit | None = None) ->
                 problems.append(f"{relation.label}: {error.message}")
     problems += _verify_snapshots(context, checks)
     problems += retaining.find_lost(context.reader)
+    problems += extents.find_miscounts(context.reader)
     problems += audit.find_breaks(context.reader, checks)
     if trusted_head is not None:
         problems += audit.prove(context, trusted_head)

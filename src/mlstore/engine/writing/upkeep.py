@@ -17,19 +17,18 @@ from mlstore.engine import limits
 from mlstore.engine.catalog import Relation
 from mlstore.engine.history import online
 from mlstore.engine.history.block import ERASED, Block, Deletes, Int64
+from mlstore.engine.history.extents import drop_extents, put_extent
 from mlstore.engine.history.offline import MIN_TIME, load_state, put_state
 from mlstore.engine.history.picking import pick_where
 from mlstore.engine.history.runs import Placement, Rows, plan_cuts, write_run
 from mlstore.engine.history.segments import (
     SegmentContent,
     drop_entry,
-    drop_extents,
     list_deletes,
     list_entries,
     load_extents,
     put_deletes,
     put_entry,
-    put_extent,
 )
 from mlstore.engine.history.tail import clear_tail, load_tail
 from mlstore.engine.retained import Spans, load_spans
