@@ -79,6 +79,56 @@ class Engine:
     def compact(self) -> None:
         self._store.compact()
 
+    # -- versions
+
+    bears_many = True
+
+    def begin(self, table: pa.Table) -> None:
+        self.bulk_write(table)
+
+    def append(self, table: pa.Table) -> None:
+        self._store.write("readings", table)
+
+    def upsert(self, table: pa.Table) -> None:
+        self._store.write("readings", table, mode="upsert")
+
+    def snapshot(self, name: str) -> None:
+        self._store.snapshot(name)
+
+    def read_version(self, name: str | None, columns: Sequence[str], span: tuple[int, int] | None = None) -> pa.Table:
+        store = self._store if name is None else self._store.at(name)
+        start, end = (None, None) if span is None else (pa.scalar(time, pa.timestamp("us", "UTC")).as_py() for time in span)
+        return store.read("readings", columns=list(columns), start=start, end=end).table()
+
+    def reopen(self) -> None:
+        self.close()
+        self.open()
+
+    def diff(self, before: str, after: str) -> tuple[int, int, int]:
+        counts = self._store.diff(before, after).summary()["readings"]
+        return counts["added"], counts["removed"], counts["changed"]
+
+    def branch(self, name: str) -> None:
+        self._store.branch(name)
+
+    def upsert_on(self, name: str, table: pa.Table) -> None:
+        self._store.checkout(name).write("readings", table, mode="upsert")
+
+    def merge(self, name: str) -> None:
+        self._store.merge(name)
+
+    def rollback(self, name: str) -> None:
+        self._store.rollback(name)
+
+    def make_small(self) -> None:
+        self._store.optimize(tier="cold")
+        self._store.compact()
+
+    def let_go(self) -> None:
+        self._store.retain(last=1)
+
+    # -- training sets
+
     def build_views(self, history: History, store: Path) -> None:
         entity = ml.Entity(KEY, keys={KEY: ml.int64 if history.keys == "int" else ml.string})
         with ml.open(store / STORE) as opened:

@@ -11,8 +11,9 @@ from datetime import timedelta
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, rule
+from hypothesis.stateful import invariant, precondition, rule
 
+import mlstore as ml
 from tests.stateful.test_store_machine import StoreMachine, worlds
 from tests.support.data import key_columns
 from tests.support.model import ViewModel
@@ -45,6 +46,22 @@ class HousekeepingMachine(StoreMachine):
         report = self.store.compact()
 
         assert (report.bytes_before, report.bytes_after) == (before, self.path.stat().st_size)
+
+    @precondition(lambda self: self.commits)
+    @rule(last=st.integers(1, 4))
+    def let_old_versions_go(self, last: int) -> None:
+        self.store.retain(last=last)
+
+        gone = [past for past in self.commits[:-last] if not self.is_readable(past.commit)]
+        assert all(self.is_readable(past.commit) for past in self.commits[-last:])
+        self.commits = [past for past in self.commits if past not in gone]
+
+    def is_readable(self, commit: str) -> bool:
+        try:
+            self.store.at(commit)
+        except ml.UnknownVersionError:
+            return False
+        return True
 
     @invariant()
     def everything_is_proved_whole(self) -> None:

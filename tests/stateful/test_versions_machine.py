@@ -1,4 +1,5 @@
-"""Branches under a random life against plain copies: writes, deletes, forgetting, transactions, branching, diff, merge, rollback, revert.
+"""Branches under a random life against plain copies: writes, deletes, forgetting, transactions, branching, diff, merge, rollback, revert,
+letting old versions go.
 
 The store works with limits so small that tails are sealed, runs are merged and lines are swept within a few steps.
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -59,6 +60,7 @@ class VersionsMachine(RuleBasedStateMachine):
         self.store = ml.open(self.path, durability="normal")
         self.history = History()
         self.snapshots: dict[str, str] = {}
+        self.gone: set[str] = set()  # commits that were let go
         self.handles: dict[str, ml.Store] = {}  # kept: with prepared readers, and what they remember
         self.count = 0
 
@@ -192,6 +194,8 @@ class VersionsMachine(RuleBasedStateMachine):
         name, store = self.branch(pick)
         chain = self.history.first_parents(name)
         commit = chain[0] if is_at_head else chain[min(back, len(chain) - 1)]
+        if self.refuses([commit], lambda: store.branch("never", at=commit)):
+            return
         self.count += 1
         made = store.branch(f"b{self.count}", at=None if is_at_head else commit)
         assert made.branch_name == f"b{self.count}"
@@ -228,6 +232,8 @@ class VersionsMachine(RuleBasedStateMachine):
         name, store = self.branch(pick)
         chain = self.history.first_parents(name)
         commit = chain[min(back, len(chain) - 1)]
+        if self.refuses([commit], lambda: store.rollback(commit)):
+            return
 
         store.rollback(commit)
 
@@ -238,6 +244,8 @@ class VersionsMachine(RuleBasedStateMachine):
         name, store = self.branch(pick)
         chain = self.history.first_parents(name)
         if back + 1 >= len(chain):
+            return
+        if self.refuses(chain[back : back + 2], lambda: store.revert(chain[back], strategy=strategy)):
             return
         undone, before = self.history.views[chain[back]], self.history.views[chain[back + 1]]
         views = merge_views(undone, self.history.views[chain[0]], before, strategy)
@@ -258,6 +266,33 @@ class VersionsMachine(RuleBasedStateMachine):
         del self.history.heads[name]
         self.handles.pop(name, None)
 
+    @rule(pick=picks, last=st.integers(1, 3), is_compact=st.booleans())
+    def let_old_versions_go(self, pick: int, last: int, is_compact: bool) -> None:
+        kept = {commit for name in self.history.heads for commit in self.history.first_parents(name)[:last]} | {*self.snapshots.values()}
+        _, store = self.branch(pick)
+
+        report = store.retain(last=last)
+
+        if is_compact:
+            store.compact()
+        for commit, views in self.history.views.items():
+            try:
+                seen = self.store.at(commit)
+            except ml.UnknownVersionError:
+                assert commit not in kept - self.gone
+                self.gone.add(commit)
+                continue
+            assert commit not in self.gone, "what was let go came back"
+            assert_shows(seen, VIEWS[report.versions_kept % 2], views)
+
+    def refuses(self, needed: list[str], act: Callable[[], object]) -> bool:
+        """Whether a version that is needed was let go; then what needs it must be refused."""
+        if self.gone.isdisjoint(needed):
+            return False
+        with pytest.raises(ml.UnknownVersionError):
+            act()
+        return True
+
     # ------------------------------------------------------------ questions
 
     @rule(first=picks, second=picks, back=st.integers(0, 3))
@@ -265,6 +300,8 @@ class VersionsMachine(RuleBasedStateMachine):
         (name, _), (other, _) = self.branch(first), self.branch(second)
         chain = self.history.first_parents(other)
         before, after = self.history.heads[name], chain[min(back, len(chain) - 1)]
+        if self.refuses([after], lambda: self.store.diff(before, after)):
+            return
 
         found = self.store.diff(before, after)
 

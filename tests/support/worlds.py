@@ -79,3 +79,4 @@ def shrink_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = {"TAIL_ROWS": 6, "DIRECT_ROWS": 5, "SEGMENT_ROWS": 8, "FANOUT": 2, "POINT_KEYS": 2, "LABEL_ROWS": 5}
     for name, size in sizes.items():
         monkeypatch.setattr(f"mlstore.engine.limits.{name}", size)
+    monkeypatch.setattr("mlstore.format.segment.OWN_EXTENT_BYTES", 40)  # most buffers can be shared

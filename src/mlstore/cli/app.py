@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import mlstore as ml
-from mlstore.cli import asking, branching, consuming, defining, demo, forgetting, freshness, proof, upkeep, versions, writing
+from mlstore.cli import asking, branching, consuming, defining, demo, forgetting, freshness, proof, retaining, upkeep, versions, writing
 from mlstore.cli.doorway import Doorway
 
 app = typer.Typer(
@@ -61,6 +61,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "verify": upkeep.verify,
         "optimize": upkeep.optimize,
         "compact": upkeep.compact,
+        "retain": retaining.retain,
         "forget": forgetting.forget,
         "backup": upkeep.backup,
     },

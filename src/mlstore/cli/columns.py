@@ -50,6 +50,14 @@ def view_key_types(store: ml.Store, view: ml.FeatureView | ml.WindowView) -> Typ
     return {}
 
 
+def relation_key_types(store: ml.Store, name: str) -> Types:
+    """The key columns of a view or table."""
+    definition = find_relation(store, name)
+    if isinstance(definition, ml.FeatureView):
+        return view_key_types(store, definition)
+    return {column: definition.schema[column].arrow for column in definition.key}
+
+
 def entity_key_types(store: ml.Store, name: str) -> Types:
     """The key columns of an entity, or of a table."""
     for entry in store.catalog(kind="entity"):

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 import mlstore as ml
+from mlstore.cli.asking import read_keys
+from mlstore.cli.columns import relation_key_types
 from mlstore.cli.console import print_json, print_line, print_list
 from mlstore.cli.opening import find_version, open_store
 from mlstore.cli.options import AsJson, AtVersion, Message, OnBranch, StorePath, complete_tables, complete_versions
@@ -37,6 +39,10 @@ def log(
     table: Annotated[
         str | None, typer.Option("--table", metavar="NAME", help="Only commits that changed it.", autocompletion=complete_tables)
     ] = None,
+    key: Annotated[
+        list[str],
+        typer.Option("--key", "-k", metavar="COLUMN=VALUE", help="Only commits that wrote or deleted rows of this key of --table."),
+    ] = [],  # noqa: B006
     since: Annotated[str | None, typer.Option("--since", metavar="VERSION", help="Only commits after this version.")] = None,
     on: OnBranch = "main",
     at: AtVersion = None,
@@ -44,7 +50,7 @@ def log(
 ) -> None:
     """Show the commits, newest first, with the snapshots that name them."""
     with open_store(store, at=at, branch=on) as opened:
-        commits = opened.history(table=table, since=find_version(opened, since), limit=limit)
+        commits = opened.history(table=table, key=_key(opened, table, key), since=find_version(opened, since), limit=limit)
         snapshots = opened.info()["snapshots"]
     names = {commit.id: [name for name, named in snapshots.items() if named == commit.id] for commit in commits}
     if as_json:
@@ -54,6 +60,17 @@ def log(
     else:
         rows = [[c.id[:12], f"{c.time:%Y-%m-%d %H:%M:%S}Z", ", ".join(names[c.id]), _changes(c), c.author, c.message] for c in commits]
         print_list(["commit", "time", "snapshot", "changes", "author", "message"], rows)
+
+
+def _key(store: ml.Store, table: str | None, words: list[str]) -> dict[str, object] | None:
+    if not words:
+        return None
+    if table is None:
+        raise ml.UsageError("--key needs --table", hint="name the view or table that has the key: --table NAME")
+    named = read_keys(words, None, relation_key_types(store, table), as_table=False)
+    if not isinstance(named, dict):
+        raise ml.UsageError("--key names more than one key", hint="give every key column once")
+    return named
 
 
 def diff(

@@ -19,4 +19,5 @@ PARALLEL_ROWS = 1 << 15  # rows from which more than one thread pays
 LABEL_ROWS = 1 << 20  # labels answered at a time
 SORTED_ASKS = 64  # labels a key has on average from which they are put in order of time
 MAX_LAYERS = 8  # a branch that would see more lines than this is merged into by copying, not by moving on to another line
+WASTE = 20  # a segment is written anew for the rows that may leave it if they are at least one in so many
 GRACE_US = 14 * 24 * 3600 * 1_000_000  # how long what a branch left behind stays readable

@@ -11,7 +11,7 @@ from typing import Self
 from mlstore.engine.catalog import Catalog, Relation, catalog_tick, load_catalog
 from mlstore.engine.history.offline import History, Shelves
 from mlstore.engine.meter import Meter
-from mlstore.engine.versions import Scope, branch_scope, commit_time, record_commit
+from mlstore.engine.versions import Scope, branch_scope, commit_time, record_commit, require_retained
 from mlstore.errors import ReadOnlyError
 from mlstore.format.manifest import Commit, TableChange
 from mlstore.storage.environment import Environment
@@ -117,6 +117,8 @@ class Session:
         """Where the branch stands, and what is known there: looked up again only when the tick says that something moved."""
         tick = catalog_tick(reader)
         if self._seen is None or self._seen[0] != tick:
+            if self.past is not None:
+                require_retained(reader, self.past, f"version {self.place}")
             scope = self.past or branch_scope(reader, self.branch)
             self._seen = tick, scope, load_catalog(reader, scope)
         return self._seen[1:]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from mlstore.engine.retained import load_spans
 from mlstore.errors import AlreadyExistsError, UnknownVersionError, UsageError
 from mlstore.format.manifest import (
     Commit,
@@ -157,7 +158,27 @@ def has_line(reader: Reader, line: int) -> bool:
 
 def scope_of(reader: Reader, commit: Commit) -> Scope:
     """The place of a version."""
-    return line_scope(reader, commit.line, commit.seq)
+    scope = line_scope(reader, commit.line, commit.seq)
+    require_retained(reader, scope, f"commit {commit.id[:12]} of {commit.time:%Y-%m-%d %H:%M:%S} UTC")
+    return scope
+
+
+def is_retained(reader: Reader, commit: Commit) -> bool:
+    """Whether all rows of a version are there still, if its line is."""
+    spans = load_spans(reader, commit.line)
+    return spans is None or spans.holds(commit.seq)
+
+
+def require_retained(reader: Reader, scope: Scope, name: str) -> None:
+    """Refuse a version that was let go: some of its rows may be gone."""
+    spans = load_spans(reader, scope.line)
+    if spans is not None and not spans.holds(scope.bound):
+        raise UnknownVersionError(f"{name} was let go by retain()", hint=_retained_hint(reader))
+
+
+def _retained_hint(reader: Reader) -> str:
+    known = ", ".join(sorted(tags(reader))[:10])
+    return f"what shall stay is named with snapshot(); snapshots: {known or 'none yet'}"
 
 
 def create_line(writer: Writer, ancestry: tuple[tuple[int, int], ...]) -> Scope:

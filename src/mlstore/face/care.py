@@ -1,16 +1,17 @@
 """Care: how the file is, whether it is whole, and keeping it so."""
 
 import os
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pyarrow as pa
 
 from mlstore.engine import audit
-from mlstore.engine.keeping import compacting, forgetting, freshness, inspection, optimizing
-from mlstore.errors import CorruptionError
+from mlstore.engine.keeping import compacting, forgetting, freshness, inspection, optimizing, retaining
+from mlstore.errors import CorruptionError, UsageError
 from mlstore.face.base import Face, check_choice, user
 from mlstore.format.manifest import Commit
+from mlstore.schema.durations import parse_duration
 from mlstore.schema.entity import Entity
 from mlstore.schema.table import Table
 
@@ -118,6 +119,53 @@ class Care(Face):
         """
         self._session.require_outside("forget")
         return forgetting.forget(self._session, entity, keys=keys, author=author or user(), message=message, then_compact=compact)
+
+    def retain(
+        self,
+        *,
+        last: int | None = None,
+        within: str | timedelta | None = None,
+        dry_run: bool = False,
+        message: str = "",
+        author: str = "",
+    ) -> retaining.RetainReport:
+        """Let old versions go, and the rows that only they saw: those deleted or replaced since.
+
+        Of each branch the newest `last` commits stay readable, and those made `within` a span of time; where both are given, what either
+        keeps. Always stay: the newest commit of a branch, snapshots, where branches began, what a branch left behind in the last 14 days,
+        and what later merges compare with. `at`, `diff`, `branch`, `rollback` and `revert` refuse a version that was let go, and so does a
+        handle that stands on it; `history` and `audit` tell of its commit all the same.
+
+        The segments that hold such rows are written anew, unless they are few, in transactions of bounded size; readers and writers go on
+        meanwhile. Interrupted, the rest is done by the next `optimize`. The file gives the room back with `compact`.
+
+        Parameters
+        ----------
+        last : int, optional
+            At least 1.
+        within : str or timedelta, optional
+            Such as "30d".
+        dry_run : bool
+            Change nothing, and tell what would go.
+
+        Returns
+        -------
+        RetainReport
+            `versions_kept`, `versions_dropped`, `rows` by table, `segments_rewritten`, `segments_held`.
+
+        Raises
+        ------
+        UsageError
+            Neither `last` nor `within` is given, or `last` is below 1.
+        """
+        if last is None and within is None:
+            raise UsageError("retain() was told of no versions to keep", hint='give last=, within=, or both: retain(last=10, within="30d")')
+        if last is not None and (isinstance(last, bool) or not isinstance(last, int) or last < 1):
+            raise UsageError(f"last={last!r}", hint="1 or more: the newest commit of a branch stays always")
+        within_us = None if within is None else parse_duration(within, what="within") // 1000
+        self._session.require_outside("retain")
+        policy = retaining.Policy(last or 1, within_us)
+        return retaining.retain(self._session, policy, dry_run=dry_run, author=author or user(), message=message)
 
     def compact(self) -> compacting.CompactReport:
         """Write the file anew at the size of what lives in it, and put it in the place of the old one at one stroke.

@@ -73,6 +73,11 @@ class SegmentHeader:
     columns: tuple[StoredColumn, ...]
 
 
+def checksum_of(value: Bytes) -> int:
+    """The XXH3-64 of some bytes."""
+    return xxhash.xxh3_64_intdigest(value.data)
+
+
 class ExtentWriter:
     """Places buffers into the extents of one segment and hands each full extent to the sink."""
 
@@ -88,7 +93,7 @@ class ExtentWriter:
         raw_size, codec = data.size, compression.RAW
         if self._tier == "cold" and raw_size:
             codec, data = compression.compress(data, width)
-        checksum = xxhash.xxh3_64_intdigest(data.data)
+        checksum = checksum_of(data)
         if data.size >= OWN_EXTENT_BYTES:
             extent, offset = self.extents, 0
             self.extents += 1

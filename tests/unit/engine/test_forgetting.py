@@ -124,7 +124,7 @@ def test_forgetting_is_over_when_the_commit_is_made_whatever_was_not_rewritten_y
 
 def test_what_was_interrupted_is_done_by_optimize(filled: ml.Store, store_path: Path, monkeypatch: pytest.MonkeyPatch):
     with monkeypatch.context() as broken:
-        broken.setattr("mlstore.engine.keeping.forgetting.rewrite_erased", lambda session: 0)
+        broken.setattr("mlstore.engine.keeping.forgetting.rewrite_wasteful", lambda session: 0)
         with pytest.raises(ml.CorruptionError, match="are in the file still"):
             filled.forget(USER, keys=DOOMED)
 

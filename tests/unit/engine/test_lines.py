@@ -193,6 +193,38 @@ def test_freshness_of_a_branch_is_of_the_rows_it_sees(shop: ml.Store) -> None:
     assert {name: view.rows for name, view in told.items()} == {"main": 3, "trial": 3}
 
 
+# ---------------------------------------------------------------- upkeep
+
+
+def test_lines_that_a_rollback_and_a_merge_left_are_optimized_too(shop: ml.Store) -> None:
+    trial = shop.branch("trial")
+    trial.write("spend", rows({"bob": 4}, day=4))
+    shop.merge("trial")
+    shop.write("spend", rows({"ann": 5}, day=5))
+    shop.rollback("v1")
+    shop.delete_branch("trial")
+    shop.write("spend", rows({"eve": 6}, day=6))
+    before = shop.read("spend").table()
+
+    done = shop.optimize(tier="cold")
+
+    table = shop.info()["tables"][0]
+    assert (table["tiers"], table["tail_rows"]) == ({"cold": 2}, 0)
+    assert done["rows_sealed"] == 5
+    assert shop.read("spend").table().sort_by("name") == before.sort_by("name")
+    assert one(shop.branch("again", at=shop.reflog()[1].before), "ann") == 5
+    assert not shop.verify().problems
+
+
+def test_another_branch_is_left_to_its_own_optimize(shop: ml.Store) -> None:
+    trial = shop.branch("trial")
+
+    trial.optimize()
+    tails = [shop.info()["tables"][0]["tail_rows"], shop.optimize()["rows_sealed"]]
+
+    assert tails == [2, 2]
+
+
 # ---------------------------------------------------------------- streams
 
 

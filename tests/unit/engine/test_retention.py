@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import mlstore as ml
-from mlstore.engine.history.segments import EXTENTS
+from mlstore.engine.history.extents import EXTENTS
 from tests.support.data import instant
 from tests.support.worlds import SECOND
 

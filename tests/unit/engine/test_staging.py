@@ -17,7 +17,7 @@ from pyarrow import feather
 
 import mlstore as ml
 from mlstore.engine import limits
-from mlstore.engine.history.segments import EXTENTS
+from mlstore.engine.history.extents import EXTENTS
 from mlstore.engine.history.staging import STAGED, Stage
 from mlstore.engine.versions import COUNTERS
 from mlstore.engine.writing import ingest

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import mlstore as ml
 from mlstore.engine import limits
 from mlstore.engine.history.block import Block, Content
-from mlstore.engine.history.segments import EXTENTS
+from mlstore.engine.history.extents import EXTENTS
 from mlstore.engine.versions import LIVE
 from mlstore.engine.writing import upkeep
 from mlstore.format.keys import Keys
@@ -168,7 +168,7 @@ def apply_plain(store: ml.Store) -> None:
 
 def stored_segments(store: ml.Store) -> set[int]:
     with store._session.environment.reader() as reader:
-        return {int.from_bytes(key[:8], "big") for key, _ in reader.scan(EXTENTS, keys_only=True)}
+        return {int.from_bytes(key[:8], "big") for key, _ in reader.scan(EXTENTS, keys_only=True) if not any(key[8:])}
 
 
 def trash(store: ml.Store) -> set[int]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from mlstore.engine.asking.selection import Selected
 from mlstore.engine.history.block import Block
+from mlstore.engine.history.extents import is_stored
 from mlstore.engine.history.offline import MAX_TIME, MIN_TIME
-from mlstore.engine.history.segments import is_stored
 from mlstore.engine.session import ReadContext, Session
 from mlstore.format.keys import Keys
 from mlstore.storage.lease import Lease

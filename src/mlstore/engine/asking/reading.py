@@ -20,9 +20,9 @@ from mlstore.engine.asking.selection import Selected
 from mlstore.engine.catalog import Relation, suggest
 from mlstore.engine.history.asof import group_questions
 from mlstore.engine.history.block import NO_NUMBERS, Block, Int64, Lend
+from mlstore.engine.history.extents import is_stored
 from mlstore.engine.history.offline import MAX_TIME, MIN_TIME, History
 from mlstore.engine.history.pruning import keep_promising
-from mlstore.engine.history.segments import is_stored
 from mlstore.engine.session import ReadContext, Session
 from mlstore.errors import SchemaMismatchError, UnknownNameError, UsageError
 from mlstore.format.keymerge import merge_keys

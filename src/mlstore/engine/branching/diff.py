@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from mlstore.engine.branching.changed import Difference, compare
-from mlstore.engine.branching.counterparts import Matched, match_rows
-from mlstore.engine.branching.rowsets import RowSet, Shape, common_shape, shape_of
+from mlstore.engine.branching.counterparts import Int64, Matched, match_rows, split_plain
+from mlstore.engine.branching.rowsets import RowSet, Shape, common_shape, group_rows, same_rows, shape_of
 from mlstore.engine.catalog import Catalog, Relation
 from mlstore.engine.history.offline import History
 from mlstore.engine.session import ReadContext
@@ -100,8 +100,8 @@ def table_diff(label: str, before: History | None, after: History | None) -> Tab
     removed, added, matched = match_difference(shape, old, new, difference)
     return TableDiff(
         label,
-        added.table(np.array(matched.added, np.int64)),
-        removed.table(np.array(matched.removed, np.int64)),
+        added.table(matched.added),
+        removed.table(matched.removed),
         _changed(shape, removed, added, matched),
     )
 
@@ -109,19 +109,36 @@ def table_diff(label: str, before: History | None, after: History | None) -> Tab
 def match_difference(shape: Shape, old: Relation | None, new: Relation | None, difference: Difference) -> tuple[RowSet, RowSet, Matched]:
     """The rows removed, the rows added, and how they belong together."""
     removed, added = RowSet(shape, old, difference.removed), RowSet(shape, new, difference.added)
+    none = np.empty(0, np.int64)
     if not len(removed) or not len(added):
-        return removed, added, Matched(list(range(len(removed))), list(range(len(added))), [])
-    return removed, added, match_rows(shape.layout, contents(removed), contents(added))
+        return removed, added, Matched(np.arange(len(removed)), np.arange(len(added)), none, none)
+    plain = split_plain(*group_rows(removed, added))
+    differs = ~same_rows(removed, plain.before, added, plain.after)
+    before, after = plain.before[differs], plain.after[differs]
+    found = Matched(plain.removed, plain.added, before, after)
+    if not shape.layout.is_online and not shape.layout.keys:
+        found = Matched(np.append(plain.removed, before), np.append(plain.added, after), none, none)
+    if plain.left_before.size or plain.left_after.size:
+        rest = match_rows(shape.layout, contents(removed, plain.left_before), contents(added, plain.left_after))
+        found = Matched(
+            np.append(found.removed, plain.left_before[rest.removed]),
+            np.append(found.added, plain.left_after[rest.added]),
+            np.append(found.before, plain.left_before[rest.before]),
+            np.append(found.after, plain.left_after[rest.after]),
+        )
+    order = np.argsort(found.after)
+    return removed, added, Matched(np.sort(found.removed), np.sort(found.added), found.before[order], found.after[order])
 
 
-def contents(rows: RowSet) -> list[tuple[bytes, int, bytes]]:
-    """(key, event time, content) of each row."""
-    return list(zip(rows.keys, rows.time.tolist(), rows.packed, strict=True))
+def contents(rows: RowSet, picked: Int64 | None = None) -> list[tuple[bytes, int, bytes]]:
+    """(key, event time, content) of each row, or of some."""
+    places = range(len(rows)) if picked is None else picked.tolist()
+    time = rows.time.tolist()
+    return [(rows.keys[place], time[place], rows.packed[place]) for place in places]
 
 
 def _changed(shape: Shape, removed: RowSet, added: RowSet, matched: Matched) -> pa.Table:
-    before = removed.table(np.array([old for old, _ in matched.changed], np.int64))
-    after = added.table(np.array([new for _, new in matched.changed], np.int64))
+    before, after = removed.table(matched.before), added.table(matched.after)
     head = _head(shape.layout)
     names, columns = list(head), [after.column(name) for name in head]
     for name in after.column_names:

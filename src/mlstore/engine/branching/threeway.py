@@ -110,11 +110,11 @@ def changes(
         key, time, _ = row
         found[group_of(layout, key, time)].append(Change(key, old and old[2], new and new[2]))
 
-    for place in matched.removed:
+    for place in matched.removed.tolist():
         tell(removed[place], None)
-    for old, new in matched.changed:
+    for old, new in zip(matched.before.tolist(), matched.after.tolist(), strict=True):
         tell(removed[old], added[new])
-    for place in matched.added:
+    for place in matched.added.tolist():
         tell(None, added[place])
     return found
 

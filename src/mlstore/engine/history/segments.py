@@ -1,4 +1,4 @@
-"""Segments in the file: their extents, the manifest entry of each, and which of their rows are deleted.
+"""Segments in the file: what opens them, the manifest entry of each, and which of their rows are deleted.
 
 An entry's key is table | line | segment number. Numbers are never given twice.
 """
@@ -13,12 +13,12 @@ import pyarrow as pa
 from mlstore.engine import limits
 from mlstore.engine.catalog import Relation
 from mlstore.engine.history.block import Content, Deletes, Lend
+from mlstore.engine.history.extents import list_extents, view_extent
 from mlstore.errors import CorruptionError
 from mlstore.format.manifest import SegmentEntry, decode_record, encode_record
 from mlstore.format.segment import (
     HEAD,
     PAD,
-    Bytes,
     SegmentHeader,
     decode_header,
     open_buffer,
@@ -32,12 +32,10 @@ from mlstore.storage.keyspace import declare
 from mlstore.storage.transaction import MappedValue, Reader, Writer
 
 SEGMENTS = declare("segments")
-EXTENTS = declare("extents")
 DELETES = declare("deletes")
 
 _OWNER = struct.Struct(">II")  # table, line
 _ENTRY_KEY = struct.Struct(">IIQ")
-_EXTENT_KEY = struct.Struct(">QH")
 
 Extents = Mapping[int, MappedValue]
 
@@ -164,41 +162,25 @@ def read_header(entry: SegmentEntry, extents: Extents) -> SegmentHeader:
 
 def load_extents(reader: Reader, segment: int) -> dict[int, MappedValue]:
     """Where each extent of a segment lies in the map."""
-    keys = (
-        key for key, _ in reader.scan(EXTENTS, start=_EXTENT_KEY.pack(segment, 0), stop=_EXTENT_KEY.pack(segment + 1, 0), keys_only=True)
-    )
-    extents = {}
-    for key in list(keys):
-        place = reader.view(EXTENTS, key)
-        assert place is not None
-        extents[_EXTENT_KEY.unpack(key)[1]] = place
-    return extents
+    return view_extents(reader, segment, list_extents(reader, segment))
 
 
 def view_extents(reader: Reader, segment: int, extents: Iterable[int]) -> dict[int, MappedValue]:
     """Where some extents of a segment lie in the map."""
-    found = {extent: reader.view(EXTENTS, _EXTENT_KEY.pack(segment, extent)) for extent in extents}
+    found = {extent: view_extent(reader, segment, extent) for extent in extents}
     return {extent: place for extent, place in found.items() if place is not None}
-
-
-def is_stored(reader: Reader, segment: int) -> bool:
-    """Whether the file still holds a segment, in the manifest or not."""
-    found = reader.scan(EXTENTS, start=_EXTENT_KEY.pack(segment, 0), stop=_EXTENT_KEY.pack(segment + 1, 0), keys_only=True)
-    return next(found, None) is not None
-
-
-def put_extent(writer: Writer, segment: int, extent: int, value: Bytes) -> None:
-    writer.put(EXTENTS, _EXTENT_KEY.pack(segment, extent), memoryview(value))  # type: ignore[arg-type]
-
-
-def drop_extents(writer: Writer, segment: int) -> None:
-    writer.delete_range(EXTENTS, _EXTENT_KEY.pack(segment, 0), _EXTENT_KEY.pack(segment + 1, 0))
 
 
 def list_entries(reader: Reader, table: int, line: int) -> list[SegmentEntry]:
     """All segments of a table on a line, run by run, each run in its order."""
     found = (decode_record(SegmentEntry, packed) for _, packed in reader.scan_prefix(SEGMENTS, _OWNER.pack(table, line)))
     return sorted(found, key=SegmentEntry.order)
+
+
+def find_entry(reader: Reader, table: int, line: int, segment: int) -> SegmentEntry | None:
+    """One segment of a table on a line, if it is there still."""
+    packed = reader.get(SEGMENTS, _ENTRY_KEY.pack(table, line, segment))
+    return None if packed is None else decode_record(SegmentEntry, packed)
 
 
 def put_entry(writer: Writer, table: int, line: int, entry: SegmentEntry) -> None:

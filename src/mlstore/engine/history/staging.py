@@ -13,7 +13,7 @@ from threading import Lock
 from types import TracebackType
 
 from mlstore.engine import limits
-from mlstore.engine.history.segments import drop_extents, put_extent
+from mlstore.engine.history.extents import drop_extents, put_extent
 from mlstore.engine.session import Session
 from mlstore.engine.versions import commit_time, take_numbers
 from mlstore.format.manifest import SegmentEntry

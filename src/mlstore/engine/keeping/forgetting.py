@@ -20,7 +20,7 @@ from mlstore.engine.history.segments import list_deletes, list_entries, put_dele
 from mlstore.engine.history.shadows import SHADOWS
 from mlstore.engine.history.tail import CLOCKS_BYTES, DELETED, TAIL, decode_clocks, tail_prefix
 from mlstore.engine.keeping.compacting import CompactReport, compact
-from mlstore.engine.keeping.rewriting import each_line, rewrite_erased
+from mlstore.engine.keeping.rewriting import each_line, rewrite_wasteful
 from mlstore.engine.session import ReadContext, Session, WriteContext
 from mlstore.engine.versions import LIVE, Scope, all_scopes, take_numbers
 from mlstore.engine.writing import upkeep
@@ -64,7 +64,7 @@ def forget(session: Session, what: Entity | Table | str, *, keys: Any, author: s
             # No digest: a hash of few possible keys tells which they were.
             changes.append(TableChange("forget", relation.label, relation.table, rows, seq, seq, b""))
         commit = context.commit(*changes, author=author, message=message)
-    rewritten = rewrite_erased(session)
+    rewritten = rewrite_wasteful(session)
     with session.reading() as fresh:
         _prove(fresh, wanted, commit)
         held = fresh.reader.count(upkeep.TRASH)

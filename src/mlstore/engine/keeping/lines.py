@@ -9,6 +9,7 @@ from mlstore.engine.history.online import KEPT, ONLINE
 from mlstore.engine.history.segments import drop_entry, list_entries
 from mlstore.engine.history.shadows import SHADOWS
 from mlstore.engine.history.tail import TAIL
+from mlstore.engine.retained import drop_spans
 from mlstore.engine.session import WriteContext
 from mlstore.engine.versions import FEED, FORKS, LINES, forks, line_scope, named, read_counter
 from mlstore.engine.writing.upkeep import TRASH
@@ -24,7 +25,7 @@ _FORK = struct.Struct(">Q")
 
 def sweep_lines(context: WriteContext) -> int:
     """Drop the lines that no branch, snapshot or other line needs, once the grace period is over; how many."""
-    unneeded = sorted(_lines(context.reader) - _needed(context.reader, context.now_us), reverse=True)
+    unneeded = sorted(_lines(context.reader) - needed_lines(context.reader, context.now_us), reverse=True)
     for line in unneeded:
         _drop_line(context.writer, line)
     return len(unneeded)
@@ -34,7 +35,8 @@ def _lines(reader: Reader) -> set[int]:
     return {_LINE.unpack(key)[0] for key, _ in reader.scan(LINES)}
 
 
-def _needed(reader: Reader, now_us: int) -> set[int]:
+def needed_lines(reader: Reader, now_us: int) -> set[int]:
+    """The lines that a branch, a snapshot, another such line, or the grace period needs."""
     roots = {ref.line for kind in ("branch", "tag") for _, ref in named(reader, kind)}
     for move in reflog(reader):
         if (move.time.timestamp()) * 1_000_000 <= now_us - limits.GRACE_US:
@@ -55,6 +57,7 @@ def _drop_line(writer: Writer, line: int) -> None:
         prefix = _OWNER.pack(table, line)
         for space in (TAIL, ONLINE, KEPT, SHADOWS, STATES, FEED):
             writer.delete_range(space, prefix, prefix_end(prefix))
+    drop_spans(writer, line)
     writer.delete(LINES, _LINE.pack(line))
 
 

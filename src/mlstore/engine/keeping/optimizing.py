@@ -1,5 +1,10 @@
-"""The optimize journey: all that upkeep would do in time, done now, in transactions of bounded size."""
+"""The optimize journey: all that upkeep would do in time, done now, in transactions of bounded size.
 
+Of the own branch, and of the lines that no branch stands on any more: those that a rollback, a fast-forward or a deleted branch left.
+"""
+
+from collections import Counter
+from contextlib import suppress
 from typing import Any, Literal
 
 from mlstore.engine.catalog import Relation
@@ -7,53 +12,94 @@ from mlstore.engine.history.offline import load_state
 from mlstore.engine.history.segments import list_entries
 from mlstore.engine.history.staging import sweep
 from mlstore.engine.keeping.lines import sweep_lines
-from mlstore.engine.keeping.rewriting import rewrite_erased, rewrite_segment
-from mlstore.engine.session import Session
+from mlstore.engine.keeping.rewriting import at_line, rewrite_segment, rewrite_wasteful
+from mlstore.engine.session import ReadContext, Session, WriteContext
+from mlstore.engine.versions import all_scopes, named
 from mlstore.engine.writing import upkeep
+from mlstore.errors import UnknownVersionError
 
 Tier = Literal["hot", "cold"]
+Place = int | None  # a line that no branch stands on; None: the line of the own branch, wherever that moves
 
 
 def optimize(session: Session, *, table: str | None, tier: Tier | None, author: str) -> dict[str, Any]:
     """Seal tails, merge runs until one is left, move segments to a tier, free what is free; see Store.optimize."""
     with session.reading() as context:
-        relations = list(context.catalog.relations()) if table is None else [context.catalog.stored(table, doing="optimize")]
-    moved = sealed = expired = freed = 0
-    for relation in relations:
-        with session.writing() as writing:
-            relation = upkeep.current(writing, relation)
-            change = upkeep.expire(writing, relation)
-            if change is not None:
-                writing.commit(change, author=author, message="rows beyond the retention")
-                expired += change.rows
-            sealed += load_state(writing.writer, relation.table, writing.scope.line).tail_rows
-            upkeep.seal(writing, relation)
-        merged = 1
-        while merged:
-            with session.writing() as writing:
-                merged = upkeep.merge_once(writing, upkeep.current(writing, relation), upkeep.plan_full_merge, tier=tier)
-                freed += upkeep.collect(writing.writer)
-            moved += merged
-        if tier is not None:
-            retiered, freed_by_it = _retier(session, relation, tier)
-            moved, freed = moved + retiered, freed + freed_by_it
-    rewrite_erased(session)
+        if table is not None:
+            context.catalog.stored(table, doing="optimize")
+        places = _places(context)
+    done = Counter(dict.fromkeys(("rows_sealed", "rows_moved", "rows_expired", "segments_freed"), 0))
+    for place in places:
+        # Another process may sweep a line that nobody stands on while we come to it; then there is nothing to be done.
+        with suppress(*(() if place is None else (UnknownVersionError,))):
+            with session.reading() as context:
+                relations = list(_relations(context, place, table))
+            for relation in relations:
+                _seal(session, relation, place, author, done)
+                _merge(session, relation, place, tier, done)
+                if tier is not None:
+                    _retier(session, relation, place, tier, done)
+    rewrite_wasteful(session)
     with session.writing() as writing:
         sweep(writing.writer)
         sweep_lines(writing)
-        freed += upkeep.collect(writing.writer)
-    return {"rows_sealed": sealed, "rows_moved": moved, "rows_expired": expired, "segments_freed": freed}
+        done["segments_freed"] += upkeep.collect(writing.writer)
+    return dict(done)
 
 
-def _retier(session: Session, relation: Relation, tier: Tier) -> tuple[int, int]:
-    """Move segments to a tier, one a transaction; rows moved, and segments freed."""
-    moved = freed = 0
+def _places(context: ReadContext) -> list[Place]:
+    heads = {ref.line for _, ref in named(context.reader, "branch")}
+    return [None, *(scope.line for scope in all_scopes(context.reader) if scope.line not in heads)]
+
+
+def _relations(context: ReadContext, place: Place, table: str | None) -> list[Relation]:
+    if place is None:
+        return list(context.catalog.relations()) if table is None else [context.catalog.relation(table)]
+    there = at_line(context, place)
+    labels = None if table is None else context.catalog.relation(table).label
+    # What the line never wrote to needs no care.
+    return [
+        relation
+        for relation in there.catalog.relations()
+        if labels in (None, relation.label) and load_state(context.reader, relation.table, place).tick
+    ]
+
+
+def _there(writing: WriteContext, place: Place) -> WriteContext:
+    return writing if place is None else at_line(writing, place)
+
+
+def _seal(session: Session, relation: Relation, place: Place, author: str, done: Counter[str]) -> None:
+    with session.writing() as writing:
+        there = _there(writing, place)
+        relation = upkeep.current(there, relation)
+        # A line that nobody stands on has no commits to come, and what it shows changes no more.
+        change = upkeep.expire(there, relation) if place is None else None
+        if change is not None:
+            there.commit(change, author=author, message="rows beyond the retention")
+            done["rows_expired"] += change.rows
+        done["rows_sealed"] += load_state(there.writer, relation.table, there.scope.line).tail_rows
+        upkeep.seal(there, relation)
+
+
+def _merge(session: Session, relation: Relation, place: Place, tier: Tier | None, done: Counter[str]) -> None:
+    merged = 1
+    while merged:
+        with session.writing() as writing:
+            there = _there(writing, place)
+            merged = upkeep.merge_once(there, upkeep.current(there, relation), upkeep.plan_full_merge, tier=tier)
+            done["segments_freed"] += upkeep.collect(writing.writer)
+        done["rows_moved"] += merged
+
+
+def _retier(session: Session, relation: Relation, place: Place, tier: Tier, done: Counter[str]) -> None:
+    """Move segments to a tier, one a transaction."""
     while True:
-        with session.writing() as context:
-            entries = list_entries(context.writer, relation.table, context.scope.line)
-            waiting = [entry for entry in entries if entry.tier != tier]
+        with session.writing() as writing:
+            there = _there(writing, place)
+            waiting = [entry for entry in list_entries(there.writer, relation.table, there.scope.line) if entry.tier != tier]
             if not waiting:
-                return moved, freed
-            rewrite_segment(context, upkeep.current(context, relation), waiting[0], tier)
-            freed += upkeep.collect(context.writer)
-            moved += waiting[0].live_rows
+                return
+            rewrite_segment(there, upkeep.current(there, relation), waiting[0], tier)
+            done["segments_freed"] += upkeep.collect(writing.writer)
+            done["rows_moved"] += waiting[0].live_rows

@@ -17,7 +17,7 @@ from mlstore.engine.audit import find_commit, list_acts, record_act
 from mlstore.engine.history.block import Block
 from mlstore.engine.history.offline import History, Shelves
 from mlstore.engine.session import ReadContext, Session
-from mlstore.engine.versions import COMMITS, has_line, resolve, scope_of
+from mlstore.engine.versions import COMMITS, has_line, is_retained, resolve, scope_of
 from mlstore.format.act import Act
 from mlstore.format.manifest import Commit, decode_commit
 from mlstore.storage.transaction import Reader
@@ -50,6 +50,9 @@ def find_broken_seals(context: ReadContext, checks: Counter[str]) -> list[str]:
     for _, act in list_acts(context.reader):
         commit = find_commit(context.reader, act.after) if act.action == SEAL else None
         if commit is None or not has_line(context.reader, commit.line):
+            continue
+        if not is_retained(context.reader, commit):
+            checks["seals of versions let go"] += 1
             continue
         digests = digest_version(context, commit)
         sealed = {name.removeprefix(_CONTENT): digest for name, digest in act.details.items() if name.startswith(_CONTENT)}

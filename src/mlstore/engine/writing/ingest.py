@@ -20,10 +20,11 @@ from mlstore.engine import limits
 from mlstore.engine.catalog import Relation
 from mlstore.engine.history import online, tail
 from mlstore.engine.history.block import Int64
+from mlstore.engine.history.extents import put_extent
 from mlstore.engine.history.offline import MAX_TIME, MIN_TIME, load_state, put_state
 from mlstore.engine.history.picking import pick_ranges
 from mlstore.engine.history.runs import Placement, Rows, level_of, plan_cuts, write_run
-from mlstore.engine.history.segments import SegmentContent, load_extents, put_entry, put_extent
+from mlstore.engine.history.segments import SegmentContent, load_extents, put_entry
 from mlstore.engine.history.staging import Stage
 from mlstore.engine.session import Session, WriteContext
 from mlstore.engine.versions import take_numbers

@@ -17,21 +17,21 @@ from mlstore.engine import limits
 from mlstore.engine.catalog import Relation
 from mlstore.engine.history import online
 from mlstore.engine.history.block import ERASED, Block, Deletes, Int64
+from mlstore.engine.history.extents import drop_extents, put_extent
 from mlstore.engine.history.offline import MIN_TIME, load_state, put_state
 from mlstore.engine.history.picking import pick_where
 from mlstore.engine.history.runs import Placement, Rows, plan_cuts, write_run
 from mlstore.engine.history.segments import (
     SegmentContent,
     drop_entry,
-    drop_extents,
     list_deletes,
     list_entries,
     load_extents,
     put_deletes,
     put_entry,
-    put_extent,
 )
 from mlstore.engine.history.tail import clear_tail, load_tail
+from mlstore.engine.retained import Spans, load_spans
 from mlstore.engine.session import ReadContext, Session, WriteContext
 from mlstore.engine.versions import LIVE, forks, tags, take_numbers
 from mlstore.engine.writing.removal import hide
@@ -101,7 +101,7 @@ def seal(context: WriteContext, relation: Relation) -> None:
 
 def expire(context: WriteContext, relation: Relation) -> TableChange | None:
     """Delete the rows that have outlived the retention; the change to be committed, if any."""
-    horizon = _horizon(context, relation)
+    horizon = _horizon(context, relation, context.now_us)
     if horizon is None:
         return None
     history = context.history(relation)
@@ -187,9 +187,9 @@ def plan_cut(blocks: Sequence[Block], has_more: Sequence[bool]) -> tuple[bytes, 
 
 
 def rewrite(context: WriteContext, relation: Relation, slices: Sequence[Slice], placement: Placement) -> list[SegmentEntry]:
-    """Write rows of several blocks as one run, deletes included. Expired rows that no snapshot or branch sees are dropped."""
+    """Write rows of several blocks as one run, deletes included, without the rows that may leave the file."""
     writer, line = context.writer, context.scope.line
-    rows, deleted = _merge_rows(relation, slices, _droppable(context, relation))
+    rows, deleted = _merge_rows(relation, slices, droppable_rows(context, relation, context.now_us, load_spans(writer, line)))
     if not rows.count:
         return []
     cuts = plan_cuts(rows.count, [column.nbytes for column in rows.columns])
@@ -330,26 +330,32 @@ Mask = NDArray[np.bool_]
 Droppable = Callable[[Int64, Int64, Int64], Mask]
 
 
-def _horizon(context: WriteContext, relation: Relation) -> int | None:
+def _horizon(context: ReadContext, relation: Relation, now_us: int) -> int | None:
     """Event times before this have outlived the retention."""
     if relation.layout.retention_ns is None:
         return None
-    now_ns = context.now_us * 1000 - relation.layout.retention_ns
+    now_ns = now_us * 1000 - relation.layout.retention_ns
     return now_ns if relation.layout.time_unit == "ns" else now_ns // 1000
 
 
-def _droppable(context: WriteContext, relation: Relation) -> Droppable:
-    """Which rows may leave the file: the erased ones, and those deleted, expired, and neither part of any snapshot nor seen by a branch."""
-    horizon = _horizon(context, relation)
-    named = {ref.seq for ref in tags(context.reader).values()} | {seq for seq, _ in forks(context.reader, context.scope.line)}
+def droppable_rows(context: ReadContext, relation: Relation, now_us: int, spans: Spans | None) -> Droppable:
+    """Which rows may leave the file: the erased ones, those that no retained version sees, and those deleted and expired that neither a
+    snapshot nor a branch sees.
+    """
+    horizon = _horizon(context, relation, now_us)
+    named = set[int]()
+    if horizon is not None:
+        named = {ref.seq for ref in tags(context.reader).values()} | {seq for seq, _ in forks(context.reader, context.scope.line)}
 
     def droppable(time: Int64, seq: Int64, deleted: Int64) -> Mask:
-        erased: Mask = deleted == ERASED
-        if horizon is None:
-            return erased
-        gone: Mask = (time < horizon) & (deleted != LIVE)
-        for bound in named:
-            gone &= ~((seq <= bound) & (deleted > bound))
-        return gone | erased
+        gone: Mask = deleted == ERASED
+        if spans is not None:
+            gone |= spans.unseen(seq, deleted)
+        if horizon is not None:
+            expired: Mask = (time < horizon) & (deleted != LIVE)
+            for bound in named:
+                expired &= ~((seq <= bound) & (deleted > bound))
+            gone |= expired
+        return gone
 
     return droppable

@@ -1,0 +1,157 @@
+"""Extents: the bytes of segments, each large content once.
+
+An extent that holds what another one holds already is an *alias*: its value is the key of the other, and the other counts it. An extent
+whose segment is gone stays, *orphaned*, under its old key until its last alias is gone, so that no address ever moves.
+The head of a segment is never shared: where it is, the segment is.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+from mlstore.format.manifest import decode_fields, encode_fields
+from mlstore.format.segment import HEAD, Bytes, checksum_of
+from mlstore.storage.keyspace import declare
+from mlstore.storage.transaction import MappedValue, Reader, Writer
+
+EXTENTS = declare("extents")  # segment | extent -> bytes, or the key of the extent that holds them
+SHARES = declare("shares")  # segment | extent -> Share, for each large extent that is no alias
+CONTENTS = declare("contents")  # checksum | segment | extent: where a content can be found
+
+KEY = struct.Struct(">QH")
+_CHECKSUM = struct.Struct(">Q")
+_SEGMENT = struct.Struct(">Q")
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A large extent: the checksum and size of its value, how many aliases it has, and whether its own segment is gone."""
+
+    checksum: int
+    size: int
+    aliases: int = 0
+    is_orphan: bool = False
+
+
+def put_extent(writer: Writer, segment: int, extent: int, value: Bytes) -> None:
+    """Write an extent, or where its bytes are in the file already."""
+    key = KEY.pack(segment, extent)
+    if extent == HEAD:
+        writer.put(EXTENTS, key, memoryview(value))  # type: ignore[arg-type]
+        return
+    checksum = checksum_of(value)
+    for found, _ in writer.scan_prefix(CONTENTS, _CHECKSUM.pack(checksum)):
+        holder = found[_CHECKSUM.size :]
+        if _holds(writer, holder, value):
+            share = _share(writer, holder)
+            _put_share(writer, holder, replace(share, aliases=share.aliases + 1))
+            writer.put(EXTENTS, key, holder)
+            return
+    writer.put(EXTENTS, key, memoryview(value))  # type: ignore[arg-type]
+    writer.put(CONTENTS, _CHECKSUM.pack(checksum) + key, b"")
+    _put_share(writer, key, Share(checksum, value.size))
+
+
+def view_extent(reader: Reader, segment: int, extent: int) -> MappedValue | None:
+    """Where an extent lies in the map."""
+    key = KEY.pack(segment, extent)
+    place = reader.view(EXTENTS, key)
+    if place is None or place.size != KEY.size:
+        return place
+    holder = reader.get(EXTENTS, key)
+    return None if holder is None else reader.view(EXTENTS, holder)
+
+
+def list_extents(reader: Reader, segment: int) -> list[int]:
+    """The numbers of the extents of a segment that is there."""
+    keys = reader.scan(EXTENTS, start=_SEGMENT.pack(segment), stop=_SEGMENT.pack(segment + 1), keys_only=True)
+    return [KEY.unpack(key)[1] for key, _ in keys]
+
+
+def is_stored(reader: Reader, segment: int) -> bool:
+    """Whether a segment is in the file; orphans of one that is gone do not count."""
+    found = reader.scan(EXTENTS, start=KEY.pack(segment, HEAD), stop=KEY.pack(segment, HEAD + 1), keys_only=True)
+    return next(found, None) is not None
+
+
+def drop_extents(writer: Writer, segment: int) -> None:
+    """Free the extents of a segment, but for those that others share."""
+    prefix = _SEGMENT.pack(segment)
+    shares = {key: Share(*decode_fields(packed)) for key, packed in writer.scan_prefix(SHARES, prefix)}
+    for extent in list_extents(writer, segment):
+        key = KEY.pack(segment, extent)
+        share = shares.get(key)
+        if share is not None:
+            if share.aliases:
+                _put_share(writer, key, replace(share, is_orphan=True))
+            else:
+                _free(writer, key, share)
+            continue
+        place = writer.view(EXTENTS, key)
+        holder = writer.get(EXTENTS, key) if place is not None and place.size == KEY.size else None
+        writer.delete(EXTENTS, key)
+        if holder is not None:
+            _release(writer, holder)
+
+
+def shares(reader: Reader) -> Iterator[tuple[int, int, Share]]:
+    """(segment, extent, share) of every large extent that holds its own bytes."""
+    for key, packed in reader.scan(SHARES):
+        yield *KEY.unpack(key), Share(*decode_fields(packed))
+
+
+def find_miscounts(reader: Reader) -> list[str]:
+    """Where the count of aliases is not what a walk over all extents finds."""
+    counted: dict[bytes, int] = {}
+    for key, _ in reader.scan(EXTENTS, keys_only=True):
+        place = reader.view(EXTENTS, key)
+        if place is not None and place.size == KEY.size:
+            holder = reader.get(EXTENTS, key) or b""
+            counted[holder] = counted.get(holder, 0) + 1
+    told = {KEY.pack(segment, extent): share for segment, extent, share in shares(reader)}
+    problems = []
+    for key in sorted(counted.keys() | told.keys()):
+        segment, extent = KEY.unpack(key)
+        share = told.get(key)
+        if share is None or share.aliases != counted.get(key, 0):
+            said = "no share" if share is None else share.aliases
+            problems.append(f"extent {extent} of segment {segment} has {counted.get(key, 0)} aliases, its record says {said}")
+        elif share.is_orphan == is_stored(reader, segment) or (share.is_orphan and not share.aliases):
+            problems.append(f"extent {extent} of segment {segment} is {'' if share.is_orphan else 'no '}orphan by its record, wrongly")
+    return problems
+
+
+def _release(writer: Writer, holder: bytes) -> None:
+    """One alias less."""
+    share = _share(writer, holder)
+    share = replace(share, aliases=share.aliases - 1)
+    if share.is_orphan and not share.aliases:
+        _free(writer, holder, share)
+    else:
+        _put_share(writer, holder, share)
+
+
+def _free(writer: Writer, key: bytes, share: Share) -> None:
+    writer.delete(EXTENTS, key)
+    writer.delete(SHARES, key)
+    writer.delete(CONTENTS, _CHECKSUM.pack(share.checksum) + key)
+
+
+def _holds(writer: Writer, holder: bytes, value: Bytes) -> bool:
+    # The checksum is one against accidents: only equal bytes are equal.
+    place = writer.view(EXTENTS, holder)
+    if place is None or place.size != value.size:
+        return False
+    return bool(pa.foreign_buffer(place.address, place.size, base=place).equals(pa.py_buffer(value)))
+
+
+def _share(reader: Reader, key: bytes) -> Share:
+    packed = reader.get(SHARES, key)
+    assert packed is not None
+    return Share(*decode_fields(packed))
+
+
+def _put_share(writer: Writer, key: bytes, share: Share) -> None:
+    writer.put(SHARES, key, encode_fields([share.checksum, share.size, share.aliases, share.is_orphan]))
