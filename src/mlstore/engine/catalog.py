@@ -4,7 +4,6 @@ An entry is written once and never changed; a table's data hangs on its number. 
 a *revision* is the same table with more features or wider numbers.
 """
 
-import struct
 from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,9 +12,10 @@ from typing import Any, TypeVar
 
 from mlstore.engine.lazy import lazy
 from mlstore.engine.versions import FIRST_LINE, Scope, read_counter, take_numbers
-from mlstore.errors import DefinitionError, UnknownNameError
+from mlstore.errors import CorruptionError, DefinitionError, UnknownNameError
 from mlstore.format.keys import KeySpec
-from mlstore.format.manifest import EPOCH, decode_fields, encode_fields
+from mlstore.format.manifest import EPOCH, decode_fields, encode_fields, is_time
+from mlstore.format.packed import CURE, FixedFields
 from mlstore.format.rows import RowPlan, RowReader, compile_plan
 from mlstore.schema.dtypes import DType
 from mlstore.schema.entity import Entity
@@ -37,8 +37,8 @@ REMEMBERED = 1024
 
 Answer = TypeVar("Answer")
 
-_SUFFIX = struct.Struct(">II")
-_LINE = struct.Struct(">I")
+_SUFFIX = FixedFields(">II")
+_LINE = FixedFields(">I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,8 +285,12 @@ def _key(entry: CatalogEntry) -> bytes:
 
 
 def _decode(key: bytes, packed: bytes) -> CatalogEntry:
-    kind, name, suffix = key.split(b"\0", 2)
-    version, revision = _SUFFIX.unpack_from(suffix)
-    line = _LINE.unpack_from(suffix, _SUFFIX.size)[0] if len(suffix) > _SUFFIX.size else FIRST_LINE
-    table, seq, time_us, record = decode_fields(packed)
-    return CatalogEntry(kind.decode(), name.decode(), version, revision, from_record(record), table, seq, time_us, line)
+    table, seq, time_us, record = decode_fields(packed, int, int, int, dict)
+    definition = from_record(record)
+    stem = _prefix(kind_of(definition), definition.name)
+    suffix = key[len(stem) :]
+    if not key.startswith(stem) or not 0 <= table < 2**32 or not is_time(time_us):
+        raise CorruptionError(f"the catalogue says what cannot be of {kind_of(definition)} {definition.name!r}", hint=CURE)
+    version, revision = _SUFFIX.unpack(suffix[: _SUFFIX.size])
+    line = _LINE.unpack(suffix[_SUFFIX.size :])[0] if len(suffix) > _SUFFIX.size else FIRST_LINE
+    return CatalogEntry(kind_of(definition), definition.name, version, revision, definition, table, seq, time_us, line)

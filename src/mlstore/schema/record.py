@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import pyarrow as pa
+
 from mlstore.errors import CorruptionError, FormatVersionError
 from mlstore.schema.dtypes import DType, parse_dtype
 from mlstore.schema.entity import Entity
@@ -29,16 +31,18 @@ def to_record(definition: Definition) -> dict[str, Any]:
 
 def from_record(record: dict[str, Any]) -> Definition:
     """The definition that `to_record` took apart. A field that the record lacks has its default."""
-    fields: dict[str, Any] = {name: _unpacked(name, value) for name, value in record.items() if name != "kind"}
-    cls = KINDS.get(record.get("kind", ""))
-    if cls is None or fields.keys() - {field.name for field in dataclasses.fields(cls)}:
+    kind = record.get("kind", "")
+    cls = KINDS.get(kind) if isinstance(kind, str) else None
+    if cls is None or record.keys() - {"kind"} - {field.name for field in dataclasses.fields(cls)}:
         raise FormatVersionError(
             f"a definition of kind {record.get('kind')!r} with fields this mlstore does not know", hint="upgrade mlstore"
         )
     try:
-        return cls(**fields)
-    except TypeError as cause:
-        raise CorruptionError(f"a definition of kind {record['kind']!r} lacks fields", hint="run verify(), restore a backup") from cause
+        return cls(**{name: _unpacked(name, value) for name, value in record.items() if name != "kind"})
+    except (TypeError, ValueError, AttributeError, pa.ArrowException) as cause:
+        raise CorruptionError(
+            f"a definition of kind {kind!r} lacks fields, or says what cannot be: {cause}", hint="run verify(), restore a backup"
+        ) from cause
 
 
 def _packed(value: object) -> object:
