@@ -73,6 +73,7 @@ def open(
     branch: str = versions.MAIN,
     read_only: bool = False,
     durability: Literal["full", "normal"] = "full",
+    untrusted: bool = False,
 ) -> Store:
     """Open a store, and create it if there is none.
 
@@ -87,15 +88,23 @@ def open(
     durability : {"full", "normal"}
         "full": what a call has written survives a power cut once it returns. "normal": faster; a power cut may lose the last
         commits, and never corrupts.
+    untrusted : bool
+        For a file from a stranger: first look at every page without mapping the file, then `verify` all that stands in it, and refuse
+        it if anything is wrong. Takes as long as reading the whole file. Nobody else may write to the file meanwhile or afterwards.
 
     Raises
     ------
     NotAStoreError, FormatVersionError, StoreError, UnknownVersionError
+    CorruptionError
+        The file was cut short; or it is untrusted, and anything in it is wrong.
     """
     check_choice("durability", durability, ("full", "normal"))
-    environment = Environment.open(path, read_only=read_only, durability=durability, writer_version=__version__)
+    environment = Environment.open(path, read_only=read_only, durability=durability, writer_version=__version__, is_trusted=not untrusted)
     try:
-        return Store(_session(environment, branch))
+        store = Store(_session(environment, branch))
+        if untrusted:
+            store.verify()
+        return store
     except BaseException:
         environment.close()
         raise

@@ -54,7 +54,7 @@ WIDER = ml.FeatureView(
     tags={"tier": "gold"},
 )
 
-SHOPS = range(40)
+SHOPS = range(16)
 ROUTES = [("AA", 1), ("AA", 22), ("Ba\0c", 1), ("", 7), ("ZZ", -3)]
 
 
@@ -62,8 +62,8 @@ def create(path: Path) -> None:
     """Make it; the limits of this process should be small, see crash_limits."""
     with ml.open(path) as store:
         store.apply(SHOP, ROUTE, SALES, DELAYS, PRICES, MODEL)
-        store.write("sales", sales(SHOPS, range(12), SALES))
-        store.write("delays", delays(range(250)))
+        store.write("sales", sales(SHOPS, range(14), SALES))
+        store.write("delays", delays(range(210)))
         store.snapshot("early", message="the first")
         store.write("prices", prices(range(30), 1.0))
         store.optimize(table="sales", tier="cold")
@@ -78,8 +78,8 @@ def create(path: Path) -> None:
         store.write("sales", sales(range(6), range(40, 42)))
         store.delete("delays", keys={"carrier": ["ZZ"], "number": [-3]})
         side = store.branch("merged")
-        side.write("sales", sales([20, 21], [60]))
-        store.write("sales", sales([22], [61]))
+        side.write("sales", sales([12, 13], [60]))
+        store.write("sales", sales([14], [61]))
         store.merge("merged")
         store.seal("early")
         store.write("delays", delays(range(400, 403)))
@@ -137,7 +137,7 @@ def _table(rows: list[dict[str, object]], entity: ml.Entity, view: ml.FeatureVie
 
 
 LABELS = {
-    "shop_id": [0, 1, 3, 7, 39, 1234],
+    "shop_id": [0, 1, 3, 7, 15, 1234],
     "carrier": ["AA", "AA", "Ba\0c", "", "ZZ", "no"],
     "number": [1, 22, 1, 7, -3, 0],
     "event_timestamp": [START + timedelta(hours=hour) for hour in (1, 11, 22, 41, 60, 2)],
@@ -159,7 +159,7 @@ QUESTIONS: dict[str, Question] = {
     "read some": lambda store: rows(store.read("sales", columns=["shop_id", "note"], start=START + timedelta(hours=5)).table()),
     "read as of": lambda store: rows(store.read("sales", as_of=LATE).table()),
     "online sales": lambda store: online(store, "sales", {"shop_id": [*SHOPS, 1234]}),
-    "online one": lambda store: [repr(store.online_features(["sales"], {"shop_id": shop}, now=START)) for shop in (0, 3, 39)],
+    "online one": lambda store: [repr(store.online_features(["sales"], {"shop_id": shop}, now=START)) for shop in (0, 3, 15)],
     "online delays": lambda store: online(store, "delays", {"carrier": [r[0] for r in ROUTES], "number": [r[1] for r in ROUTES]}),
     "training set": lambda store: rows(store.training_set(LABELS, ["sales", "delays"])),
     "training set then": lambda store: rows(store.training_set(LABELS, ["sales:note", "delays:stops"], known_at=LATE, status=True)),
@@ -182,7 +182,11 @@ def rows(table: pa.Table) -> str:
     """All rows, in the order they come in. Times as numbers: not every time that can be stored is one of Python."""
     numbers = [column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column for column in table.columns]
     numbers = [column.cast(pa.int32()) if pa.types.is_date(column.type) else column for column in numbers]
-    return repr(pa.table(numbers, table.column_names).to_pylist())
+    try:
+        return repr(pa.table(numbers, table.column_names).to_pylist())
+    except UnicodeDecodeError:
+        # Text is not looked at when it is read, only when the file is verified.
+        return "text that is not UTF-8"
 
 
 def digest(answer: object) -> str:

@@ -19,7 +19,8 @@ from tests.support.hostile_bytes import EVIL_NUMBERS, flip, scribble, write_numb
 
 PACKED = ("meta", "catalog", "refs", "lines", "reflog", "commits", "audit", "states", "segments")
 EVIL_VALUES: tuple[object, ...] = (
-    None, True, -1, 0, 1, 255, 1 << 20, 1 << 31, 1 << 40, (1 << 63) - 1, -(1 << 63), (1 << 64) - 1, 1.5, float("nan"), "", "main", b"", b"\xff" * 20,
+    None, True, -1, 0, 1, 255, 1 << 20, 1 << 31, 1 << 40, (1 << 63) - 1, -(1 << 63), (1 << 64) - 1, 1.5, float("nan"),
+    "", "main", b"", b"\xff" * 20,
     "x" * 1000, [], {}, [None], [[[[[[]]]]]], [1, 2, 3], msgpack.ExtType(5, b"boo"),
 )  # fmt: skip
 
@@ -133,7 +134,9 @@ def _forge_header(header: SegmentHeader, dice: random.Random) -> tuple[SegmentHe
     if dice.random() < 0.6:
         ref = dice.choice(_all_refs(header))
         name = dice.choice([name for name in BufferRef.__slots__ if name != "checksum"])
-        value: Any = dice.choice(EVIL_NUMBERS) if dice.random() < 0.5 else max(0, getattr(ref, name) + dice.choice([-8, -1, 1, 8, 64, 4096]))
+        value: Any = (
+            dice.choice(EVIL_NUMBERS) if dice.random() < 0.5 else max(0, getattr(ref, name) + dice.choice([-8, -1, 1, 8, 64, 4096]))
+        )
         return _with_ref(header, ref, replace(ref, **{name: value})), f"{name}={value} in {ref}"
     if dice.random() < 0.4 or not header.columns:
         name = dice.choice(["rows", "revision"])
@@ -143,7 +146,9 @@ def _forge_header(header: SegmentHeader, dice: random.Random) -> tuple[SegmentHe
     name = dice.choice(["number", "spec", "null_count", "low", "high", "buffers"])
     value = {
         "number": dice.choice(EVIL_NUMBERS),
-        "spec": dice.choice(["string", "int64", "vector(1000000000)", "list(string)", "bool", "map(string, int64)", "", "x" * 50, "list(" * 500]),
+        "spec": dice.choice(
+            ["string", "int64", "vector(1000000000)", "list(string)", "bool", "map(string, int64)", "", "x" * 50, "list(" * 500]
+        ),
         "null_count": dice.choice(EVIL_NUMBERS),
         "buffers": column.buffers[: dice.randrange(len(column.buffers) + 1)] + (None,) * dice.randrange(3),
     }.get(name, dice.choice(EVIL_VALUES[:18]))

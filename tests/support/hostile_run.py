@@ -9,6 +9,7 @@ import gc
 import os
 import random
 import resource
+import signal
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -27,6 +28,7 @@ from tests.support.processes import Child, Parent
 ADDRESS_SPACE_BYTES = 6 << 30
 PATIENCE_SECONDS = 40
 CASES_OF_A_CHILD = 40
+ENDS_OF_LMDB = (signal.SIGABRT, signal.SIGBUS)
 
 Kind = Literal["damage", "forgery"]
 
@@ -40,10 +42,10 @@ class Tally:
 
     def __str__(self) -> str:
         counted = ", ".join(f"{count} {end}" for end, count in sorted(self.ends.items()))
-        return f"{self.ends.total()} files: {counted}; {len(self.violations)} violations"
+        return f"{self.ends.total()} files: {counted}"
 
 
-def attack(original: Path, folder: Path, kind: Kind, seeds: Sequence[int], *, keep: Path | None = None) -> Tally:
+def attack(original: Path, folder: Path, kind: Kind, seeds: Sequence[int]) -> Tally:
     """Damage the file once for each seed and look at what becomes of it."""
     tally = Tally()
     with ml.open(original) as store:
@@ -58,14 +60,17 @@ def attack(original: Path, folder: Path, kind: Kind, seeds: Sequence[int], *, ke
         """Run some of the cases in a child; how many."""
         done = 0
         some = waiting[:CASES_OF_A_CHILD]
-        with Child(meet_all, original, folder, kind, truth, some, keep) as child:
+        with Child(meet_all, original, folder, kind, truth, some) as child:
             told = f"nothing of case {kind} {some[0]}"
             while done < len(some):
                 try:
                     word = child.hear_within(PATIENCE_SECONDS)
                 except AssertionError as error:
-                    tally.ends["crash"] += 1
-                    tally.violations.append(f"{told}: {error}")
+                    # LMDB's own checks of its pages end the process, and pages are looked at beforehand only if asked for.
+                    is_lmdb = kind == "damage" and "(trusted: " in told and any(f"died: {-end}" in str(error) for end in ENDS_OF_LMDB)
+                    tally.ends["stopped by LMDB" if is_lmdb else "crash"] += 1
+                    if not is_lmdb:
+                        tally.violations.append(f"{told}: {error}")
                     return done + 1
                 if isinstance(word, str):
                     told = word
@@ -82,9 +87,7 @@ def attack(original: Path, folder: Path, kind: Kind, seeds: Sequence[int], *, ke
     return tally
 
 
-def meet_all(
-    parent: Parent, original: Path, folder: Path, kind: Kind, truth: dict[str, str], seeds: Iterable[int], keep: Path | None
-) -> None:
+def meet_all(parent: Parent, original: Path, folder: Path, kind: Kind, truth: dict[str, str], seeds: Iterable[int]) -> None:
     """In a child: one case after the other."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -93,10 +96,9 @@ def meet_all(
         path = folder / f"{kind}-{seed}.mls"
         dice = random.Random(seed)
         told = make(original, path, kind, dice)
-        if keep is not None:
-            (keep / path.name).write_bytes(path.read_bytes())
-        parent.tell(f"case {kind} {seed} ({told})")
-        parent.tell(meet(path, truth, dice, is_forged=kind == "forgery"))
+        is_wary = dice.random() < 0.3
+        parent.tell(f"case {kind} {seed} ({'untrusted' if is_wary else 'trusted'}: {told})")
+        parent.tell(meet(path, truth, dice, is_wary=is_wary, is_forged=kind == "forgery"))
         gc.collect()
         for leftover in folder.glob(f"{path.name}*"):
             leftover.unlink()
@@ -113,15 +115,15 @@ def make(original: Path, path: Path, kind: Kind, dice: random.Random) -> str:
     return forge(path, dice) if kind == "forgery" else told
 
 
-def meet(path: Path, truth: dict[str, str], dice: random.Random, *, is_forged: bool) -> tuple[str, list[str]]:
+def meet(path: Path, truth: dict[str, str], dice: random.Random, *, is_wary: bool, is_forged: bool) -> tuple[str, list[str]]:
     """Open the file, ask it everything, verify it, and write to it."""
     found: list[str] = []
-    is_read_only, is_wary = dice.random() < 0.3, dice.random() < 0.2
+    is_read_only = dice.random() < 0.3
     try:
-        store = ml.open(path, read_only=is_read_only)
+        store = ml.open(path, read_only=is_read_only, untrusted=is_wary)
     except ml.MlstoreError as error:
         return f"refused as {error.kind}", []
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - this is what is looked for
         return "refused", [tell_fault("open", error)]
     with store:
         answers = {name: ask(name, question, store, found) for name, question in golden.QUESTIONS.items()}
@@ -142,7 +144,7 @@ def ask(name: str, question: golden.Question, store: ml.Store, found: list[str])
         return golden.digest(question(store))
     except ml.MlstoreError as error:
         return error
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - this is what is looked for
         found.append(tell_fault(name, error))
         return error
 

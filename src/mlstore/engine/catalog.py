@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
+from hashlib import blake2b
 from typing import Any, TypeVar
 
 from mlstore.engine.lazy import lazy
@@ -220,10 +221,22 @@ def catalog_tick(reader: Reader) -> int:
     return read_counter(reader, "catalog")
 
 
-def put_entry(writer: Writer, entry: CatalogEntry) -> None:
-    body = [entry.table, entry.seq, entry.time_us, to_record(entry.definition)]
-    writer.put(CATALOG, _key(entry), encode_fields(body), overwrite=False)
+def put_entry(writer: Writer, entry: CatalogEntry) -> bytes:
+    """Write an entry; its digest, which the commit keeps."""
+    key, packed = _key(entry), encode_fields([entry.table, entry.seq, entry.time_us, to_record(entry.definition)])
+    writer.put(CATALOG, key, packed, overwrite=False)
     take_numbers(writer, "catalog")
+    return _digest(key, packed)
+
+
+def entry_digests(reader: Reader) -> Iterator[tuple[int, bytes]]:
+    """The sequence of every entry on every line, and its digest."""
+    for key, packed in reader.scan(CATALOG):
+        yield _decode(key, packed).seq, _digest(key, packed)
+
+
+def _digest(key: bytes, packed: bytes) -> bytes:
+    return blake2b(key + packed, digest_size=16).digest()
 
 
 def search_catalog(catalog: Catalog, search: str | None, *, tag: str | None, owner: str | None, kind: str | None) -> list[CatalogEntry]:

@@ -21,7 +21,11 @@ from mlstore.format.packed import unpack
 def pack_nested(name: str, array: pa.Array) -> pa.Array:
     """A nested column as a binary column of msgpack."""
     pack = msgpack.Packer().pack
-    packed = pa.array([None if value is None else pack(value) for value in stored_values(array)], pa.binary())
+    try:
+        stored = stored_values(array)
+    except UnicodeDecodeError as error:
+        raise InvalidDataError(f"{name}: text that is not UTF-8: {error}", hint="use ml.binary for bytes") from error
+    packed = pa.array([None if value is None else pack(value) for value in stored], pa.binary())
     if isinstance(packed, pa.ChunkedArray):
         raise InvalidDataError(f"{name}: more than 2 GiB of nested values in {len(array)} rows", hint="write fewer rows at once")
     return packed

@@ -247,6 +247,6 @@ def _decode_deletes(packed: bytes) -> Deletes:
     if len(packed) != 12 * count:
         raise CorruptionError("a list of deleted rows is cut short", hint=CURE)
     rows = np.frombuffer(packed, "<u4", count).astype(np.int64)
-    if (np.diff(rows) <= 0).any():
+    if (np.diff(rows) < 0).any():
         raise CorruptionError("a list of deleted rows does not ascend", hint=CURE)
     return rows, np.frombuffer(packed, "<i8", count, 4 * count)

@@ -13,7 +13,7 @@ from mlstore.engine.history import online
 from mlstore.engine.history.offline import History, load_state
 from mlstore.engine.history.segments import list_entries, load_extents, read_header
 from mlstore.engine.history.tail import TAIL, tail_prefix
-from mlstore.engine.keeping import sealing
+from mlstore.engine.keeping import indexes, proving, sealing
 from mlstore.engine.session import ReadContext
 from mlstore.engine.versions import COMMITS, Scope, commits, is_indexed, line_scope, named, newest, tags
 from mlstore.errors import CorruptionError, MlstoreError
@@ -70,6 +70,7 @@ def verify(context: ReadContext, *, trusted_head: str | Commit | None = None) ->
             except MlstoreError as error:
                 problems.append(f"{relation.label}: {error.message}")
     problems += _verify_snapshots(context, checks)
+    problems += indexes.find_index_faults(context.reader)
     problems += audit.find_breaks(context.reader, checks)
     if trusted_head is not None:
         problems += audit.prove(context, trusted_head)
@@ -166,6 +167,9 @@ def _verify_line(context: ReadContext, relation: Relation, line: int, checks: Co
     for entry in list_entries(reader, relation.table, line):
         checks["segments"] += 1
         problems += _verify_segment(context, relation, entry, checks)
+    written = commits(reader, Scope(line))
+    faults = (*proving.find_tail_faults(reader, relation, line, written), *proving.find_kept_faults(reader, relation, line))
+    problems += [f"{relation.label}: {fault}" for fault in faults]
     prefix = tail_prefix(relation.table, line)
     tail_rows = sum(1 for _ in reader.scan(TAIL, start=prefix, stop=prefix_end(prefix), keys_only=True))
     checks["tail rows"] += tail_rows
@@ -188,12 +192,16 @@ def _verify_segment(context: ReadContext, relation: Relation, entry: SegmentEntr
         header = read_header(entry, extents)
     except CorruptionError as error:
         return [f"{place}: {error.message}"]
+
+    def fetch(extent: int) -> pa.Buffer:
+        return pa.foreign_buffer(extents[extent].address, extents[extent].size, base=extents[extent])
+
     problems = []
     for name, ref in buffer_refs(header):
         checks["buffers"] += 1
-        if not is_intact(ref, lambda extent: pa.foreign_buffer(extents[extent].address, extents[extent].size, base=extents[extent])):
+        if ref.extent not in extents or not is_intact(ref, fetch):
             problems.append(f"{place}: buffer {name!r} does not match its checksum")
-    return problems
+    return problems or [f"{place}: {fault}" for fault in proving.find_segment_faults(relation, entry, extents)]
 
 
 def _is_same(relation: Relation, row: bytes, other: bytes) -> bool:

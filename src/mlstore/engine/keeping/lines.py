@@ -1,6 +1,5 @@
 """Lines that no name needs any more: found, and swept with all that they hold. Their commits stay, as parts of the history of others."""
 
-
 from mlstore.engine import limits
 from mlstore.engine.branching.branches import reflog
 from mlstore.engine.history.offline import STATES
