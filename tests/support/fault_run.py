@@ -152,7 +152,7 @@ def try_one(
     shim: Shim, original: Path, place: Path, deed: Deed, call: str, nth: int, error: int, forever: bool, expected: tuple[State, State]
 ) -> tuple[str, list[str]]:
     fresh(original, place)
-    before, after = expected
+    _, after = expected
     found: list[str] = []
     failure: BaseException | None = None
     store = ml.open(place)

@@ -16,7 +16,7 @@ from mlstore.format.packed import CURE, shapes_of, unpack
 
 ID_BYTES = 16
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-LAST_TIME_US = 253_402_300_799_999_999  # the end of the year 9999: later is no time of Python
+FIRST_TIME_US, LAST_TIME_US = -62_135_596_800_000_000, 253_402_300_799_999_999  # the years 1 to 9999, which Python has times for
 MOST = 2**63 - 1
 MOST_ROWS = 2**32 - 1
 
@@ -184,7 +184,7 @@ def is_int64(value: object) -> bool:
 
 def is_time(time_us: int) -> bool:
     """Whether microseconds are a time of Python that a clock may have shown."""
-    return 0 <= time_us <= LAST_TIME_US
+    return FIRST_TIME_US <= time_us <= LAST_TIME_US
 
 
 def seal_commit(
@@ -247,7 +247,7 @@ def _is_possible_change(change: TableChange) -> bool:
 
 
 def _is_possible_entry(entry: SegmentEntry) -> bool:
-    spans = (entry.min_time, entry.max_time), (entry.min_created, entry.max_created), (entry.min_seq, entry.max_seq)
+    clocks = entry.min_time, entry.max_time, entry.min_created, entry.max_created, entry.min_seq, entry.max_seq, entry.created, entry.seq
     counts = entry.segment, entry.run, entry.size_bytes, entry.header_offset, entry.header_size, entry.place
     return (
         all(0 <= count <= MOST for count in counts)
@@ -257,10 +257,7 @@ def _is_possible_entry(entry: SegmentEntry) -> bool:
         and 0 <= entry.start_row <= entry.rows <= MOST_ROWS
         and 0 < entry.extents <= 2**16
         and 0 <= entry.header_checksum < 2**64
-        and entry.min_key <= entry.max_key
-        and all(-MOST - 1 <= low <= high <= MOST for low, high in spans)
-        and is_int64(entry.created)
-        and is_int64(entry.seq)
+        and all(map(is_int64, clocks))
     )
 
 

@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from mlstore.engine.catalog import Relation
 from mlstore.engine.lazy import lazy
 from mlstore.engine.versions import FIRST_LINE, LIVE
-from mlstore.errors import CorruptionError
 from mlstore.format.keys import Keys
-from mlstore.format.packed import CURE
 from mlstore.schema.dtypes import DType
 from mlstore.storage.transaction import Reader
 
@@ -115,10 +113,7 @@ class Block:
     @lazy
     def content(self) -> Content:
         """What lies in it; opened when first asked for, which takes the transaction."""
-        content = self._content if isinstance(self._content, Content) else self._content()
-        if content.keys.kind != self.relation.key_spec.kind:
-            raise CorruptionError(f"{self.relation.label}: a block with keys of another kind", hint=CURE)
-        return content
+        return self._content if isinstance(self._content, Content) else self._content()
 
     def open(self, numbers: Iterable[int] = ()) -> None:
         """Open its content and these features now: while the transaction lasts, and in the thread that has it."""

@@ -11,7 +11,7 @@ import numpy as np
 from mlstore.engine import limits
 from mlstore.engine.catalog import Relation
 from mlstore.engine.history.block import Block, Deletes, Int64, Span
-from mlstore.engine.history.segments import SegmentCache, list_deletes, list_entries
+from mlstore.engine.history.segments import SegmentCache, SegmentContent, list_deletes, list_entries
 from mlstore.engine.history.shadows import Shadows, load_shadows, locate
 from mlstore.engine.history.tail import TailContent, load_tail
 from mlstore.engine.versions import Scope
@@ -143,7 +143,7 @@ class History:
     def segment_block(self, layer: "Layer", entry: SegmentEntry) -> Block:
         return Block(
             self.relation,
-            partial(self._shelves.segments.open, self.reader, entry),
+            partial(_open_segment, self._shelves, self.reader, self.relation, entry),
             bound=layer.bound,
             deletes=layer.shelf.deletes.get(entry.segment),
             start=entry.start_row,
@@ -204,6 +204,13 @@ def load_state(reader: Reader, table: int, line: int) -> TableState:
 
 def put_state(writer: Writer, table: int, line: int, state: TableState) -> None:
     writer.put(STATES, _OWNER.pack(table, line), encode_record(state))
+
+
+def _open_segment(shelves: Shelves, reader: Reader, relation: Relation, entry: SegmentEntry) -> SegmentContent:
+    content = shelves.segments.open(reader, entry)
+    if content.keys.kind != relation.key_spec.kind:
+        raise CorruptionError(f"{relation.label}: a segment with keys of another kind", hint=CURE)
+    return content
 
 
 def _require_rows(shelf: Shelf) -> None:
