@@ -14,6 +14,7 @@ from mlstore.engine.catalog import CatalogEntry
 from mlstore.engine.joining.asof_join import asof_join
 from mlstore.engine.keeping.freshness import Freshness, ViewFreshness
 from mlstore.engine.keeping.inspection import VerifyReport
+from mlstore.engine.keeping.salvaging import SalvageReport
 from mlstore.engine.writing.registration import Change, Plan
 from mlstore.errors import (
     AlreadyExistsError,
@@ -67,7 +68,7 @@ from mlstore.schema.reference import Reference, ref
 from mlstore.schema.service import FeatureService
 from mlstore.schema.table import Table
 from mlstore.schema.view import FeatureView
-from mlstore.store import Store, open
+from mlstore.store import Store, open, salvage
 from mlstore.version import __version__
 
 __all__ = [
@@ -102,6 +103,7 @@ __all__ = [
     "Reference",
     "ReproductionError",
     "Rows",
+    "SalvageReport",
     "SchemaMismatchError",
     "Store",
     "StoreBusyError",
@@ -130,6 +132,7 @@ __all__ = [
     "map_",
     "open",
     "ref",
+    "salvage",
     "string",
     "struct",
     "timestamp",

@@ -6,6 +6,8 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from mlstore.engine import versions
+from mlstore.engine.keeping import salvaging
+from mlstore.engine.keeping.salvaging import SalvageReport
 from mlstore.engine.session import Session
 from mlstore.face.asking import Asking
 from mlstore.face.base import check_choice
@@ -108,6 +110,34 @@ def open(
     except BaseException:
         environment.close()
         raise
+
+
+def salvage(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> SalvageReport:
+    """Take everything that can be read out of a damaged file into a fresh one; the damaged file is only read, page by page.
+
+    History, snapshots and branches come along as far as they are whole. A segment with a damaged column keeps its other columns, the
+    damaged one reads as nulls. Online values are taken from the history anew.
+
+    Parameters
+    ----------
+    path : str or path
+        The damaged file. Nobody should write to it meanwhile.
+    out : str or path
+        The new file; it must not exist.
+
+    Returns
+    -------
+    SalvageReport
+        `records` taken over, `rows` by view and table, what was `lost`, and the `problems` that `verify` still finds in the new file.
+
+    Raises
+    ------
+    NotAStoreError
+        Nothing in the file can be read as a store; no new file was made.
+    AlreadyExistsError
+        There is a file at `out`.
+    """
+    return salvaging.salvage(path, out, writer_version=__version__, clock_us=_clock_us)
 
 
 def _session(environment: Environment, branch: str) -> Session:

@@ -164,6 +164,8 @@ def try_one(
         failure = told
         if not told.hint or (str(place) not in told.message and place.name not in told.message):
             found.append(f"the error names no place or no cure: {told!r}")
+    except MemoryError as told:
+        failure = told  # Python's own name for it
     except BaseException as told:  # noqa: BLE001 - this is what is looked for
         failure = told
         found.append(tell_fault("the deed", told))

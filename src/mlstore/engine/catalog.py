@@ -206,13 +206,13 @@ class Catalog:
 def load_catalog(reader: Reader, scope: Scope) -> Catalog:
     """The catalogue as a place knows it."""
     bounds = dict(scope.layers())
-    entries = (_decode(key, packed) for key, packed in reader.scan(CATALOG))
+    entries = (read_entry(key, packed) for key, packed in reader.scan(CATALOG))
     return Catalog([entry for entry in entries if entry.seq <= bounds.get(entry.line, 0)])
 
 
 def next_revision(reader: Reader, entry: CatalogEntry) -> int:
     """A number that no revision of this version had before, on any line: a row names its columns by it."""
-    found = (_decode(key, packed) for key, packed in reader.scan_prefix(CATALOG, _prefix(entry.kind, entry.name)))
+    found = (read_entry(key, packed) for key, packed in reader.scan_prefix(CATALOG, _prefix(entry.kind, entry.name)))
     return 1 + max((other.revision for other in found if (other.version, other.table) == (entry.version, entry.table)), default=0)
 
 
@@ -232,7 +232,7 @@ def put_entry(writer: Writer, entry: CatalogEntry) -> bytes:
 def entry_digests(reader: Reader) -> Iterator[tuple[int, bytes]]:
     """The sequence of every entry on every line, and its digest."""
     for key, packed in reader.scan(CATALOG):
-        yield _decode(key, packed).seq, _digest(key, packed)
+        yield read_entry(key, packed).seq, _digest(key, packed)
 
 
 def _digest(key: bytes, packed: bytes) -> bytes:
@@ -297,7 +297,8 @@ def _key(entry: CatalogEntry) -> bytes:
     return _prefix(entry.kind, entry.name) + _SUFFIX.pack(entry.version, entry.revision) + line
 
 
-def _decode(key: bytes, packed: bytes) -> CatalogEntry:
+def read_entry(key: bytes, packed: bytes) -> CatalogEntry:
+    """The entry of a record; CorruptionError if it says what cannot be."""
     table, seq, time_us, record = decode_fields(packed, int, int, int, dict)
     definition = from_record(record)
     stem = _prefix(kind_of(definition), definition.name)

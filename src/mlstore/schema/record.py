@@ -38,7 +38,8 @@ def from_record(record: dict[str, Any]) -> Definition:
             f"a definition of kind {record.get('kind')!r} with fields this mlstore does not know", hint="upgrade mlstore"
         )
     try:
-        return cls(**{name: _unpacked(name, value) for name, value in record.items() if name != "kind"})
+        fields: dict[str, Any] = {name: _unpacked(name, value) for name, value in record.items() if name != "kind"}
+        return cls(**fields)
     except (TypeError, ValueError, AttributeError, pa.ArrowException) as cause:
         raise CorruptionError(
             f"a definition of kind {kind!r} lacks fields, or says what cannot be: {cause}", hint="run verify(), restore a backup"

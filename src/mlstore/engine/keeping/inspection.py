@@ -19,7 +19,6 @@ from mlstore.engine.versions import COMMITS, Scope, commits, is_indexed, line_sc
 from mlstore.errors import CorruptionError, MlstoreError
 from mlstore.format.keys import Keys
 from mlstore.format.manifest import Commit, Ref, SegmentEntry, decode_commit
-from mlstore.format.rows import peek
 from mlstore.format.segment import buffer_refs, is_intact
 from mlstore.storage.keyspace import prefix_end
 
@@ -204,14 +203,6 @@ def _verify_segment(context: ReadContext, relation: Relation, entry: SegmentEntr
     return problems or [f"{place}: {fault}" for fault in proving.find_segment_faults(relation, entry, extents)]
 
 
-def _is_same(relation: Relation, row: bytes, other: bytes) -> bool:
-    """Whether two rows say the same, whatever their revisions; NaN is NaN, and -0.0 is not 0.0."""
-    if row == other:
-        return True
-    told = (repr((peek(each)[1:], relation.rows.decode_one(each))) for each in (row, other))
-    return next(told) == next(told)
-
-
 def _verify_online(context: ReadContext, relation: Relation, checks: Counter[str]) -> list[str]:
     """The online row of every key is what the history answers at the end of time, and no key has one too many or too few."""
     reader, scope = context.reader, context.scope
@@ -226,5 +217,5 @@ def _verify_online(context: ReadContext, relation: Relation, checks: Counter[str
         found, rows = online.latest_rows(history, Keys.from_encoded(part, relation.key_spec.kind))
         for held, there, row in zip(online.get_rows(reader, relation, scope, part), found, rows, strict=True):
             checks["online rows"] += held is not None
-            wrong += not _is_same(relation, row, held) if there and held is not None else there != (held is not None)
+            wrong += not proving.is_same_row(relation, row, held) if there and held is not None else there != (held is not None)
     return [f"{relation.label}: {wrong} online rows differ from the history"] if wrong else []

@@ -61,6 +61,14 @@ def find_tail_faults(reader: Reader, relation: Relation, line: int, commits: Ite
         yield error.message
 
 
+def is_same_row(relation: Relation, row: bytes, other: bytes) -> bool:
+    """Whether two rows say the same, whatever their revisions; NaN is NaN, and -0.0 is not 0.0."""
+    if row == other:
+        return True
+    told = (repr((peek(each)[1:], relation.rows.decode_one(each))) for each in (row, other))
+    return next(told) == next(told)
+
+
 def find_kept_faults(reader: Reader, relation: Relation, line: int) -> Iterator[str]:
     """What the rows kept for forks say that cannot be."""
     try:
