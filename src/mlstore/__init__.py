@@ -14,6 +14,7 @@ from mlstore.engine.catalog import CatalogEntry
 from mlstore.engine.joining.asof_join import asof_join
 from mlstore.engine.keeping.freshness import Freshness, ViewFreshness
 from mlstore.engine.keeping.inspection import VerifyReport
+from mlstore.engine.keeping.salvaging import SalvageReport
 from mlstore.engine.lineage import CatalogEntries, Edge, Lineage
 from mlstore.engine.writing.consumers import ConsumerState
 from mlstore.engine.writing.consuming import Refused, Source, SourceBatch
@@ -74,7 +75,7 @@ from mlstore.schema.table import Table
 from mlstore.schema.view import FeatureView
 from mlstore.schema.window import Window, hopping, last_rows, session, tumbling
 from mlstore.schema.window_view import WindowView
-from mlstore.store import Store, open
+from mlstore.store import Store, open, salvage
 from mlstore.version import __version__
 
 __all__ = [
@@ -116,6 +117,7 @@ __all__ = [
     "Refused",
     "ReproductionError",
     "Rows",
+    "SalvageReport",
     "SchemaMismatchError",
     "Source",
     "SourceBatch",
@@ -156,6 +158,7 @@ __all__ = [
     "map_",
     "open",
     "ref",
+    "salvage",
     "session",
     "string",
     "struct",

@@ -6,6 +6,8 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from mlstore.engine import versions
+from mlstore.engine.keeping import salvaging
+from mlstore.engine.keeping.salvaging import SalvageReport
 from mlstore.engine.session import Session
 from mlstore.face.asking import Asking
 from mlstore.face.base import check_choice
@@ -73,6 +75,7 @@ def open(
     branch: str = versions.MAIN,
     read_only: bool = False,
     durability: Literal["full", "normal"] = "full",
+    untrusted: bool = False,
 ) -> Store:
     """Open a store, and create it if there is none.
 
@@ -87,18 +90,54 @@ def open(
     durability : {"full", "normal"}
         "full": what a call has written survives a power cut once it returns. "normal": faster; a power cut may lose the last
         commits, and never corrupts.
+    untrusted : bool
+        For a file from a stranger: first look at every page without mapping the file, then `verify` all that stands in it, and refuse
+        it if anything is wrong. Takes as long as reading the whole file. Nobody else may write to the file meanwhile or afterwards.
 
     Raises
     ------
     NotAStoreError, FormatVersionError, StoreError, UnknownVersionError
+    CorruptionError
+        The file was cut short; or it is untrusted, and anything in it is wrong.
     """
     check_choice("durability", durability, ("full", "normal"))
-    environment = Environment.open(path, read_only=read_only, durability=durability, writer_version=__version__)
+    environment = Environment.open(path, read_only=read_only, durability=durability, writer_version=__version__, is_trusted=not untrusted)
     try:
-        return Store(_session(environment, branch))
+        store = Store(_session(environment, branch))
+        if untrusted:
+            store.verify()
+        return store
     except BaseException:
         environment.close()
         raise
+
+
+def salvage(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> SalvageReport:
+    """Take everything that can be read out of a damaged file into a fresh one; the damaged file is only read, page by page.
+
+    History, snapshots and branches come along as far as they are whole. A segment with a damaged column keeps its other columns, the
+    damaged one reads as nulls. Online values are taken from the history anew.
+
+    Parameters
+    ----------
+    path : str or path
+        The damaged file. Nobody should write to it meanwhile.
+    out : str or path
+        The new file; it must not exist.
+
+    Returns
+    -------
+    SalvageReport
+        `records` taken over, `rows` by view and table, what was `lost`, and the `problems` that `verify` still finds in the new file.
+
+    Raises
+    ------
+    NotAStoreError
+        Nothing in the file can be read as a store; no new file was made.
+    AlreadyExistsError
+        There is a file at `out`.
+    """
+    return salvaging.salvage(path, out, writer_version=__version__, clock_us=_clock_us)
 
 
 def _session(environment: Environment, branch: str) -> Session:

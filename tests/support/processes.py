@@ -59,6 +59,12 @@ class Child:
         assert kind == "told", word
         return word
 
+    def hear_within(self, seconds: float) -> Any:
+        """As `hear`, for a child that may be silent for longer, or not so long; a silent one is an AssertionError."""
+        kind, word = self._receive(seconds)
+        assert kind == "told", word
+        return word
+
     def result(self) -> Any:
         """What the function returned; words not heard so far are lost."""
         while (answer := self._receive())[0] == "told":
@@ -82,8 +88,8 @@ class Child:
         self.process.close()
         self._pipe.close()
 
-    def _receive(self) -> tuple[str, Any]:
-        assert self._pipe.poll(PATIENCE_SECONDS), "the child is silent"
+    def _receive(self, patience: float = PATIENCE_SECONDS) -> tuple[str, Any]:
+        assert self._pipe.poll(patience), "the child is silent"
         try:
             answer: tuple[str, Any] = self._pipe.recv()
         except (EOFError, ConnectionResetError):

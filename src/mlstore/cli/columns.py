@@ -53,7 +53,7 @@ def view_key_types(store: ml.Store, view: ml.FeatureView | ml.WindowView) -> Typ
 def relation_key_types(store: ml.Store, name: str) -> Types:
     """The key columns of a view or table."""
     definition = find_relation(store, name)
-    if isinstance(definition, ml.FeatureView):
+    if isinstance(definition, ml.FeatureView | ml.WindowView):
         return view_key_types(store, definition)
     return {column: definition.schema[column].arrow for column in definition.key}
 

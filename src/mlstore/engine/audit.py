@@ -3,7 +3,6 @@
 Invariants: an act is written by the transaction that does it; entries are only ever added; they hold no data of users.
 """
 
-import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -15,6 +14,7 @@ from mlstore.engine.versions import COMMIT_IDS, COMMITS, MAIN, commits, named, r
 from mlstore.errors import UsageError
 from mlstore.format.act import Act, decode_act, seal_act
 from mlstore.format.manifest import ID_BYTES, Commit, decode_commit
+from mlstore.format.packed import FixedFields
 from mlstore.storage.keyspace import declare
 from mlstore.storage.transaction import Reader, Writer
 
@@ -41,7 +41,7 @@ SCHEMA = pa.schema(
     ]
 )
 
-_SEQ = struct.Struct(">Q")
+_SEQ = FixedFields(">Q")
 _REWRITTEN = "history was rewritten"
 
 Fields = dict[str, object]

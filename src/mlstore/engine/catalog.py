@@ -4,18 +4,19 @@ An entry is written once and never changed; a table's data hangs on its number. 
 a *revision* is the same table with more features or wider numbers.
 """
 
-import struct
 from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
+from hashlib import blake2b
 from typing import Any, TypeVar
 
 from mlstore.engine.lazy import lazy
 from mlstore.engine.versions import FIRST_LINE, Scope, read_counter, take_numbers
-from mlstore.errors import DefinitionError, UnknownNameError, UsageError
+from mlstore.errors import CorruptionError, DefinitionError, UnknownNameError, UsageError
 from mlstore.format.keys import KeySpec
-from mlstore.format.manifest import EPOCH, decode_fields, encode_fields
+from mlstore.format.manifest import EPOCH, decode_fields, encode_fields, is_time
+from mlstore.format.packed import CURE, FixedFields
 from mlstore.format.rows import RowPlan, RowReader, compile_plan
 from mlstore.schema.dtypes import DType
 from mlstore.schema.entity import Entity
@@ -38,8 +39,8 @@ REMEMBERED = 1024
 
 Answer = TypeVar("Answer")
 
-_SUFFIX = struct.Struct(">II")
-_LINE = struct.Struct(">I")
+_SUFFIX = FixedFields(">II")
+_LINE = FixedFields(">I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,13 +261,13 @@ def with_entry(catalog: Catalog, entry: CatalogEntry) -> Catalog:
 def load_catalog(reader: Reader, scope: Scope) -> Catalog:
     """The catalogue as a place knows it."""
     bounds = dict(scope.layers())
-    entries = (_decode(key, packed) for key, packed in reader.scan(CATALOG))
+    entries = (read_entry(key, packed) for key, packed in reader.scan(CATALOG))
     return Catalog([entry for entry in entries if entry.seq <= bounds.get(entry.line, 0)])
 
 
 def next_revision(reader: Reader, entry: CatalogEntry) -> int:
     """A number that no revision of this version had before, on any line: a row names its columns by it."""
-    found = (_decode(key, packed) for key, packed in reader.scan_prefix(CATALOG, _prefix(entry.kind, entry.name)))
+    found = (read_entry(key, packed) for key, packed in reader.scan_prefix(CATALOG, _prefix(entry.kind, entry.name)))
     return 1 + max((other.revision for other in found if (other.version, other.table) == (entry.version, entry.table)), default=0)
 
 
@@ -275,10 +276,22 @@ def catalog_tick(reader: Reader) -> int:
     return read_counter(reader, "catalog")
 
 
-def put_entry(writer: Writer, entry: CatalogEntry) -> None:
-    body = [entry.table, entry.seq, entry.time_us, to_record(entry.definition)]
-    writer.put(CATALOG, _key(entry), encode_fields(body), overwrite=False)
+def put_entry(writer: Writer, entry: CatalogEntry) -> bytes:
+    """Write an entry; its digest, which the commit keeps."""
+    key, packed = _key(entry), encode_fields([entry.table, entry.seq, entry.time_us, to_record(entry.definition)])
+    writer.put(CATALOG, key, packed, overwrite=False)
     take_numbers(writer, "catalog")
+    return _digest(key, packed)
+
+
+def entry_digests(reader: Reader) -> Iterator[tuple[int, bytes]]:
+    """The sequence of every entry on every line, and its digest."""
+    for key, packed in reader.scan(CATALOG):
+        yield read_entry(key, packed).seq, _digest(key, packed)
+
+
+def _digest(key: bytes, packed: bytes) -> bytes:
+    return blake2b(key + packed, digest_size=16).digest()
 
 
 def search_catalog(catalog: Catalog, search: str | None, *, tag: str | None, owner: str | None, kind: str | None) -> list[CatalogEntry]:
@@ -347,9 +360,14 @@ def _key(entry: CatalogEntry) -> bytes:
     return _prefix(entry.kind, entry.name) + _SUFFIX.pack(entry.version, entry.revision) + line
 
 
-def _decode(key: bytes, packed: bytes) -> CatalogEntry:
-    kind, name, suffix = key.split(b"\0", 2)
-    version, revision = _SUFFIX.unpack_from(suffix)
-    line = _LINE.unpack_from(suffix, _SUFFIX.size)[0] if len(suffix) > _SUFFIX.size else FIRST_LINE
-    table, seq, time_us, record = decode_fields(packed)
-    return CatalogEntry(kind.decode(), name.decode(), version, revision, from_record(record), table, seq, time_us, line)
+def read_entry(key: bytes, packed: bytes) -> CatalogEntry:
+    """The entry of a record; CorruptionError if it says what cannot be."""
+    table, seq, time_us, record = decode_fields(packed, int, int, int, dict)
+    definition = from_record(record)
+    stem = _prefix(kind_of(definition), definition.name)
+    suffix = key[len(stem) :]
+    if not key.startswith(stem) or not 0 <= table < 2**32 or not is_time(time_us):
+        raise CorruptionError(f"the catalogue says what cannot be of {kind_of(definition)} {definition.name!r}", hint=CURE)
+    version, revision = _SUFFIX.unpack(suffix[: _SUFFIX.size])
+    line = _LINE.unpack(suffix[_SUFFIX.size :])[0] if len(suffix) > _SUFFIX.size else FIRST_LINE
+    return CatalogEntry(kind_of(definition), definition.name, version, revision, definition, table, seq, time_us, line)

@@ -3,25 +3,25 @@
 Commits form a Merkle chain per line; refs name commits: a branch moves, a tag never does.
 """
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 
 from mlstore.engine.retained import load_spans
-from mlstore.errors import AlreadyExistsError, UnknownVersionError, UsageError
+from mlstore.errors import AlreadyExistsError, CorruptionError, UnknownVersionError, UsageError
 from mlstore.format.manifest import (
     Commit,
     Ref,
     TableChange,
     decode_commit,
-    decode_fields,
+    decode_pairs,
     decode_record,
     encode_commit,
     encode_fields,
     encode_record,
     seal_commit,
 )
+from mlstore.format.packed import CURE, FixedFields
 from mlstore.schema.timestamps import instant_ns
 from mlstore.storage.keyspace import declare
 from mlstore.storage.transaction import Reader, Writer
@@ -42,10 +42,11 @@ FIRST_LINE = 1
 LIVE = 2**63 - 1  # the bound of a handle that sees whatever is newest
 SHORTEST_ID = 6
 
-_U64 = struct.Struct(">Q")
-_FEED_KEY = struct.Struct(">IIQH")
-_LINE_SEQ = struct.Struct(">IQ")
-_FORK_KEY = struct.Struct(">IQI")
+_U64 = FixedFields(">Q")
+_LINE = FixedFields(">I")
+_FEED_KEY = FixedFields(">IIQH")
+_LINE_SEQ = FixedFields(">IQ")
+_FORK_KEY = FixedFields(">IQI")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +146,15 @@ def resolve(reader: Reader, scope: Scope, version: Version) -> Commit:
 
 def line_scope(reader: Reader, line: int, bound: int = LIVE) -> Scope:
     """The place of a line, up to a bound."""
-    packed = reader.get(LINES, struct.pack(">I", line))
+    packed = reader.get(LINES, _LINE.pack(line))
     if packed is None:
         raise UnknownVersionError("the rows of this version are gone: no name needed them", hint="name what shall stay with snapshot()")
-    return Scope(line, bound, tuple((parent, fork) for parent, fork in decode_fields(packed)))
+    return Scope(line, bound, decode_pairs(packed))
 
 
 def has_line(reader: Reader, line: int) -> bool:
     """Whether the rows of a line are there still."""
-    return reader.get(LINES, struct.pack(">I", line)) is not None
+    return reader.get(LINES, _LINE.pack(line)) is not None
 
 
 def scope_of(reader: Reader, commit: Commit) -> Scope:
@@ -184,7 +185,7 @@ def _retained_hint(reader: Reader) -> str:
 def create_line(writer: Writer, ancestry: tuple[tuple[int, int], ...]) -> Scope:
     """A new line that sees the given parts of other lines."""
     line = take_numbers(writer, "line")
-    writer.put(LINES, struct.pack(">I", line), encode_fields(ancestry))
+    writer.put(LINES, _LINE.pack(line), encode_fields(ancestry))
     for parent, fork in ancestry:
         writer.put(FORKS, _FORK_KEY.pack(parent, fork, line), b"")
     return Scope(line, LIVE, ancestry)
@@ -193,7 +194,7 @@ def create_line(writer: Writer, ancestry: tuple[tuple[int, int], ...]) -> Scope:
 def all_scopes(reader: Reader) -> Iterator[Scope]:
     """The end of every line of the file."""
     for key, packed in reader.scan(LINES):
-        yield Scope(int(struct.unpack(">I", key)[0]), LIVE, tuple((line, fork) for line, fork in decode_fields(packed)))
+        yield Scope(int(_LINE.unpack(key)[0]), LIVE, decode_pairs(packed))
 
 
 def newest_fork(reader: Reader, line: int) -> int | None:
@@ -204,7 +205,7 @@ def newest_fork(reader: Reader, line: int) -> int | None:
 
 def forks(reader: Reader, line: int) -> list[tuple[int, int]]:
     """(sequence, line that sees this one up to there) of every fork, ascending."""
-    return [_FORK_KEY.unpack(key)[1:] for key, _ in reader.scan_prefix(FORKS, struct.pack(">I", line))]
+    return [_FORK_KEY.unpack(key)[1:] for key, _ in reader.scan_prefix(FORKS, _LINE.pack(line))]
 
 
 def find_ref(reader: Reader, name: str) -> Ref | None:
@@ -246,8 +247,15 @@ def create_tag(writer: Writer, scope: Scope, name: str, *, message: str, now_us:
 
 def named(reader: Reader, kind: str) -> list[tuple[str, Ref]]:
     """All names of a kind, sorted."""
-    refs = ((name.decode(), decode_record(Ref, packed)) for name, packed in reader.scan(REFS))
+    refs = ((_text(name), decode_record(Ref, packed)) for name, packed in reader.scan(REFS))
     return [(name, ref) for name, ref in refs if ref.kind == kind]
+
+
+def _text(name: bytes) -> str:
+    try:
+        return name.decode()
+    except UnicodeDecodeError as error:
+        raise CorruptionError(f"a name that is no text: {name!r}", hint=CURE) from error
 
 
 def tags(reader: Reader) -> dict[str, Ref]:

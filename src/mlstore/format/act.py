@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import msgpack
 
 from mlstore.errors import CorruptionError
-from mlstore.format.manifest import ID_BYTES
+from mlstore.format.manifest import ID_BYTES, MOST, is_id, is_int64, is_time
+from mlstore.format.packed import CURE, unpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,22 @@ def seal_act(
 
 def decode_act(packed: bytes) -> Act:
     try:
-        return Act(hashlib.blake2b(packed, digest_size=ID_BYTES).hexdigest(), *msgpack.unpackb(packed))
+        act = Act(hashlib.blake2b(packed, digest_size=ID_BYTES).hexdigest(), *unpack(packed))
     except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise CorruptionError(f"an audit record cannot be read: {error}", hint="run verify(), restore a backup") from error
+        raise CorruptionError(f"an audit record cannot be read: {error}", hint=CURE) from error
+    if not _is_possible(act):
+        raise CorruptionError(f"an audit record says what cannot be: {act!r:.200}", hint=CURE)
+    return act
+
+
+def _is_possible(act: Act) -> bool:
+    texts = act.author, act.action, act.subject, act.message
+    return (
+        type(act.seq) is type(act.time_us) is int
+        and 0 < act.seq <= MOST
+        and is_time(act.time_us)
+        and all(type(text) is str for text in texts)
+        and all(named == "" or is_id(named) for named in (act.before, act.after, act.previous))
+        and type(act.details) is dict
+        and all(type(name) is str and type(value) in (str, int) and is_int64(value) for name, value in act.details.items())
+    )

@@ -11,10 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from mlstore._core.offsets import are_offsets
 from mlstore.errors import CorruptionError
+from mlstore.format.packed import CURE
 from mlstore.schema.dtypes import DType
 
 Bytes = NDArray[np.uint8]
+
+_MOST_ITEMS = 2**31 - 1
 
 
 def flatten_column(array: pa.Array) -> list[Bytes | None]:
@@ -30,8 +34,10 @@ def flatten_column(array: pa.Array) -> list[Bytes | None]:
 
 
 def assemble_column(dtype: pa.DataType, length: int, buffers: Iterator[pa.Buffer | None]) -> pa.Array:
-    """The array of which these are the buffers."""
+    """The array of which these are the buffers; CorruptionError where it would reach beyond them."""
     validity = next(buffers)
+    if validity is not None and validity.size < (length + 7) // 8:
+        raise _short("validity bitmap")
     if pa.types.is_struct(dtype):
         children = [assemble_column(field.type, length, buffers) for field in dtype]
         return pa.Array.from_buffers(dtype, length, [validity], children=children)
@@ -39,8 +45,14 @@ def assemble_column(dtype: pa.DataType, length: int, buffers: Iterator[pa.Buffer
         child = assemble_column(dtype.value_type, length * dtype.list_size, buffers)
         return pa.Array.from_buffers(dtype, length, [validity], children=[child])
     first = next(buffers)
+    if first is None:
+        raise _short("column")
     if pa.types.is_string(dtype) or pa.types.is_binary(dtype):
-        return pa.Array.from_buffers(dtype, length, [validity, first, next(buffers)])
+        data = next(buffers)
+        if data is None:
+            raise _short("column")
+        _last_offset(first, length, data.size)
+        return pa.Array.from_buffers(dtype, length, [validity, first, data])
     if pa.types.is_list(dtype):
         child = assemble_column(dtype.value_type, _last_offset(first, length), buffers)
         return pa.Array.from_buffers(dtype, length, [validity, first], children=[child])
@@ -48,6 +60,8 @@ def assemble_column(dtype: pa.DataType, length: int, buffers: Iterator[pa.Buffer
         entries = pa.struct([dtype.key_field, dtype.item_field])
         child = assemble_column(entries, _last_offset(first, length), buffers)
         return pa.Array.from_buffers(dtype, length, [validity, first], children=[child])
+    if first.size < (length * int(dtype.bit_width) + 7) // 8:
+        raise _short("column")
     return pa.Array.from_buffers(dtype, length, [validity, first])
 
 
@@ -125,7 +139,14 @@ def _bytes(buffer: pa.Buffer | None, size: int) -> Bytes:
     return np.empty(0, np.uint8) if buffer is None or size == 0 else np.frombuffer(buffer, np.uint8, size)
 
 
-def _last_offset(offsets: pa.Buffer, length: int) -> int:
+def _last_offset(offsets: pa.Buffer, length: int, end: int = _MOST_ITEMS) -> int:
     if offsets.size < 4 * (length + 1):
-        raise CorruptionError("a list column is shorter than its length", hint="run verify(), restore a backup")
-    return int(np.frombuffer(offsets, np.int32, length + 1)[length])
+        raise _short("column of variable length")
+    cuts = np.frombuffer(offsets, np.int32, length + 1)
+    if not are_offsets(cuts, end):
+        raise CorruptionError("the offsets of a column fall, or reach beyond its data", hint=CURE)
+    return int(cuts[length])
+
+
+def _short(what: str) -> CorruptionError:
+    return CorruptionError(f"a {what} is shorter than its length", hint=CURE)

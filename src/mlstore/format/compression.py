@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mlstore.errors import CorruptionError
 
-RAW, ZSTD, PLANES_ZSTD, DELTA_ZSTD = range(4)
+RAW, ZSTD, PLANES_ZSTD, DELTA_ZSTD = CODECS = range(4)
 LEVEL = 3
 SAMPLE_BYTES = 1 << 16
 
@@ -36,6 +36,8 @@ def decompress(packed: memoryview, codec: int, raw_size: int, width: int) -> Byt
         raise CorruptionError(f"a compressed buffer cannot be read: {error}", hint="run verify(), restore a backup") from error
     if data.size != raw_size:
         raise CorruptionError(f"a compressed buffer has {data.size} bytes, not {raw_size}", hint="run verify(), restore a backup")
+    if data.size % (width if codec == PLANES_ZSTD else 8 if codec == DELTA_ZSTD else 1):
+        raise CorruptionError(f"a compressed buffer of {data.size} bytes holds no whole values", hint="run verify(), restore a backup")
     if codec == PLANES_ZSTD:
         return np.ascontiguousarray(data.reshape(width, -1).T).reshape(-1)
     if codec == DELTA_ZSTD:

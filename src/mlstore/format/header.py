@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 import msgpack
 
 from mlstore.errors import CorruptionError, FormatVersionError, NotAStoreError
+from mlstore.format.packed import unpack
 
 HEADER_KEY: Final = b"header"
 MAGIC: Final = "mlstore"
@@ -100,8 +101,8 @@ def require_writable(header: Header, *, place: str = "the file") -> None:
 
 def _unpack(data: bytes) -> dict[str, Any] | None:
     try:
-        record = msgpack.unpackb(data)
-    except (ValueError, msgpack.UnpackException):
+        record = unpack(data)
+    except (ValueError, TypeError, msgpack.UnpackException):
         return None
     return record if isinstance(record, dict) else None
 

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlstore._core.keys import measure_taken, search_bytes, search_ints, write_taken
+from mlstore.errors import CorruptionError
+from mlstore.format.packed import CURE
 
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
@@ -89,7 +91,7 @@ class Keys:
         if kind == "bytes":
             return cls(offsets=sums(np.fromiter(map(len, encoded), np.int64, len(encoded))), data=joined)
         if any(len(key) != 8 for key in encoded):
-            raise ValueError("an encoded integer key has 8 bytes")
+            raise CorruptionError("an encoded integer key has 8 bytes", hint=CURE)
         return cls(ints=decode_ints(joined))
 
     @classmethod

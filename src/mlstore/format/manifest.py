@@ -4,7 +4,7 @@ Small msgpack records. A commit's id is the hash of its content and of its paren
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -12,9 +12,13 @@ from typing import Any, TypeVar
 import msgpack
 
 from mlstore.errors import CorruptionError
+from mlstore.format.packed import CURE, shapes_of, unpack
 
 ID_BYTES = 16
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST_TIME_US, LAST_TIME_US = -62_135_596_800_000_000, 253_402_300_799_999_999  # the years 1 to 9999, which Python has times for
+MOST = 2**63 - 1
+MOST_ROWS = 2**32 - 1
 
 Record = TypeVar("Record")
 
@@ -135,9 +139,12 @@ def encode_record(record: SegmentEntry | TableState | Ref) -> bytes:
 
 def decode_record(kind: type[Record], packed: bytes) -> Record:
     try:
-        return kind(*msgpack.unpackb(packed, use_list=False))
+        record = kind(*unpack(packed, use_list=False))
     except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise CorruptionError(f"a {kind.__name__} record cannot be read: {error}", hint="run verify(), restore a backup") from error
+        raise CorruptionError(f"a {kind.__name__} record cannot be read: {error}", hint=CURE) from error
+    if tuple(map(type, _values(record))) not in _SHAPES[kind] or not _RULES[kind](record):
+        raise CorruptionError(f"a {kind.__name__} record says what cannot be: {record!r:.200}", hint=CURE)
+    return record
 
 
 def encode_fields(fields: Sequence[object]) -> bytes:
@@ -146,12 +153,38 @@ def encode_fields(fields: Sequence[object]) -> bytes:
     return packed
 
 
-def decode_fields(packed: bytes) -> list[Any]:
+def decode_fields(packed: bytes, *kinds: type) -> list[Any]:
+    """The fields of `encode_fields`, of these types if any are given."""
     try:
-        fields: list[Any] = msgpack.unpackb(packed)
+        fields: Any = unpack(packed)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise CorruptionError(f"a record cannot be read: {error}", hint="run verify(), restore a backup") from error
+        raise CorruptionError(f"a record cannot be read: {error}", hint=CURE) from error
+    if type(fields) is not list or not all(map(is_int64, fields)) or (kinds and tuple(map(type, fields)) != kinds):
+        raise CorruptionError(f"a record says what cannot be: {fields!r:.200}", hint=CURE)
     return fields
+
+
+def decode_pairs(packed: bytes) -> tuple[tuple[int, int], ...]:
+    """A list of pairs of numbers that are not negative."""
+    try:
+        pairs: Any = unpack(packed, use_list=False)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise CorruptionError(f"a record cannot be read: {error}", hint=CURE) from error
+    if type(pairs) is not tuple or not all(type(pair) is tuple and tuple(map(type, pair)) == (int, int) for pair in pairs):
+        raise CorruptionError(f"a record says what cannot be: {pairs!r:.200}", hint=CURE)
+    if not all(0 <= number <= MOST for pair in pairs for number in pair):
+        raise CorruptionError(f"a record says what cannot be: {pairs!r:.200}", hint=CURE)
+    return pairs
+
+
+def is_int64(value: object) -> bool:
+    """False for a number that int64 does not hold."""
+    return type(value) is not int or -MOST - 1 <= value <= MOST
+
+
+def is_time(time_us: int) -> bool:
+    """Whether microseconds are a time of Python that a clock may have shown."""
+    return FIRST_TIME_US <= time_us <= LAST_TIME_US
 
 
 def seal_commit(
@@ -168,11 +201,14 @@ def encode_commit(commit: Commit) -> bytes:
 
 def decode_commit(packed: bytes) -> Commit:
     try:
-        seq, line, parents, author, message, time_us, changes = msgpack.unpackb(packed)
+        seq, line, parents, author, message, time_us, changes = unpack(packed)
         sealed = tuple(TableChange(*change) for change in changes)
-        return Commit(_commit_id(packed), seq, line, tuple(parents), author, message, time_us, sealed)
+        commit = Commit(_commit_id(packed), seq, line, tuple(parents), author, message, time_us, sealed)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise CorruptionError(f"a commit record cannot be read: {error}", hint="run verify(), restore a backup") from error
+        raise CorruptionError(f"a commit record cannot be read: {error}", hint=CURE) from error
+    if tuple(map(type, (seq, line, author, message, time_us))) != (int, int, str, str, int) or not _is_possible_commit(commit):
+        raise CorruptionError(f"a commit record says what cannot be: {commit!r:.200}", hint=CURE)
+    return commit
 
 
 def _commit_body(
@@ -182,10 +218,71 @@ def _commit_body(
     return packed
 
 
-def _values(record: SegmentEntry | TableState | Ref | TableChange) -> list[Any]:
+def _values(record: Any) -> list[Any]:
     """The fields in order; dataclasses.astuple would copy each deeply."""
     return [getattr(record, name) for name in record.__slots__]
 
 
 def _commit_id(body: bytes) -> str:
     return hashlib.blake2b(body, digest_size=ID_BYTES).hexdigest()
+
+
+def is_id(text: object) -> bool:
+    """Whether this is the id of a commit, as hexadecimal digits."""
+    return type(text) is str and len(text) == 2 * ID_BYTES and not set(text) - set("0123456789abcdef")
+
+
+def _is_possible_commit(commit: Commit) -> bool:
+    return (
+        0 < commit.seq <= MOST
+        and 0 <= commit.line < 2**32
+        and is_time(commit.time_us)
+        and all(map(is_id, commit.parents))
+        and all(tuple(map(type, _values(change))) in _CHANGE_SHAPES and _is_possible_change(change) for change in commit.changes)
+    )
+
+
+def _is_possible_change(change: TableChange) -> bool:
+    return 0 <= change.table_id < 2**32 and all(-MOST <= number <= MOST for number in (change.rows, change.first_seq, change.last_seq))
+
+
+def _is_possible_entry(entry: SegmentEntry) -> bool:
+    clocks = entry.min_time, entry.max_time, entry.min_created, entry.max_created, entry.min_seq, entry.max_seq, entry.created, entry.seq
+    counts = entry.segment, entry.run, entry.size_bytes, entry.header_offset, entry.header_size, entry.place
+    return (
+        all(0 <= count <= MOST for count in counts)
+        and 0 <= entry.level < 64
+        and 0 <= entry.revision < 2**16
+        and entry.tier in ("hot", "cold")
+        and 0 <= entry.start_row <= entry.rows <= MOST_ROWS
+        and 0 < entry.extents <= 2**16
+        and 0 <= entry.header_checksum < 2**64
+        and all(map(is_int64, clocks))
+    )
+
+
+def _is_possible_state(state: TableState) -> bool:
+    counts = state.tick, state.deleted_rows, state.tail_rows, state.tail_bytes, state.segments, state.size_bytes, state.late_rows
+    return (
+        all(0 <= count <= MOST for count in counts)
+        and all(map(is_int64, (state.rows, state.min_time, state.max_time)))
+        and all(
+            type(merge) is tuple
+            and tuple(map(type, merge)) == (int, int, tuple)
+            and all(type(run) is int and 0 <= run <= MOST for run in (*merge[:2], *merge[2]))
+            for merge in state.merges
+        )
+    )
+
+
+def _is_possible_ref(ref: Ref) -> bool:
+    return ref.kind in ("branch", "tag") and 0 <= ref.line < 2**32 and 0 <= ref.seq <= MOST and is_time(ref.created_us)
+
+
+_SHAPES: dict[type, frozenset[tuple[type, ...]]] = {kind: shapes_of(kind) for kind in (SegmentEntry, TableState, Ref)}
+_CHANGE_SHAPES = shapes_of(TableChange)
+_RULES: dict[type, Callable[[Any], bool]] = {
+    SegmentEntry: _is_possible_entry,
+    TableState: _is_possible_state,
+    Ref: _is_possible_ref,
+}

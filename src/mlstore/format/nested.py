@@ -15,12 +15,17 @@ import pyarrow as pa
 from mlstore._core.row_layout import CURE
 from mlstore._core.slots import READINGS, read_date, read_instant
 from mlstore.errors import CorruptionError, InvalidDataError
+from mlstore.format.packed import unpack
 
 
 def pack_nested(name: str, array: pa.Array) -> pa.Array:
     """A nested column as a binary column of msgpack."""
     pack = msgpack.Packer().pack
-    packed = pa.array([None if value is None else pack(value) for value in stored_values(array)], pa.binary())
+    try:
+        stored = stored_values(array)
+    except UnicodeDecodeError as error:
+        raise InvalidDataError(f"{name}: text that is not UTF-8: {error}", hint="use ml.binary for bytes") from error
+    packed = pa.array([None if value is None else pack(value) for value in stored], pa.binary())
     if isinstance(packed, pa.ChunkedArray):
         raise InvalidDataError(f"{name}: more than 2 GiB of nested values in {len(array)} rows", hint="write fewer rows at once")
     return packed
@@ -29,13 +34,9 @@ def pack_nested(name: str, array: pa.Array) -> pa.Array:
 def build_nested(name: str, kind: pa.DataType, packed: list[bytes | None]) -> pa.Array:
     """The nested column that `pack_nested` packed."""
     try:
-        return build_array([None if value is None else _unpack(value) for value in packed], kind)
+        return build_array([None if value is None else unpack(value) for value in packed], kind)
     except (ValueError, TypeError, OverflowError, pa.ArrowException) as error:
         raise CorruptionError(f"stored rows: {name} is not a {kind}: {error}", hint=CURE) from error
-
-
-def _unpack(packed: bytes) -> Any:
-    return msgpack.unpackb(packed, strict_map_key=False)
 
 
 def stored_values(array: pa.Array) -> list[Any]:
@@ -110,7 +111,7 @@ def nested_reader(name: str, kind: pa.DataType) -> Callable[[bytes], object]:
 
     def read(packed: bytes) -> object:
         try:
-            return convert(_unpack(packed))
+            return convert(unpack(packed))
         except (ValueError, TypeError, OverflowError) as error:
             raise CorruptionError(f"stored row: {name} is not a {kind}: {error}", hint=CURE) from error
 

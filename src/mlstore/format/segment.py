@@ -6,6 +6,7 @@ A segment's large buffers have an extent each; the small ones share the head, ex
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import NoneType
 
 import msgpack
 import numpy as np
@@ -13,10 +14,12 @@ import pyarrow as pa
 import xxhash
 from numpy.typing import NDArray
 
-from mlstore.errors import CorruptionError
+from mlstore._core.offsets import are_offsets
+from mlstore.errors import CorruptionError, DefinitionError
 from mlstore.format import compression
 from mlstore.format.columns import assemble_column, flatten_column, value_range, value_width
 from mlstore.format.keys import Keys
+from mlstore.format.packed import CURE, unpack
 from mlstore.schema.dtypes import DType, parse_dtype
 
 HEAD = 0
@@ -31,7 +34,7 @@ Int64 = NDArray[np.int64]
 Sink = Callable[[int, Bytes], None]
 Fetch = Callable[[int], pa.Buffer]
 
-_CURE = "run verify(), restore a backup"
+MOST_BYTES = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,10 +199,10 @@ def encode_header(header: SegmentHeader) -> bytes:
 
 def decode_header(packed: bytes, checksum: int) -> SegmentHeader:
     if xxhash.xxh3_64_intdigest(packed) != checksum:
-        raise CorruptionError("a segment's header does not match its checksum", hint=_CURE)
+        raise CorruptionError("a segment's header does not match its checksum", hint=CURE)
     try:
-        rows, revision, (keys, offsets, time, created, seq), columns = msgpack.unpackb(packed)
-        return SegmentHeader(
+        rows, revision, (keys, offsets, time, created, seq), columns = unpack(packed)
+        header = SegmentHeader(
             rows,
             revision,
             tuple(BufferRef(*ref) for ref in keys),
@@ -210,7 +213,10 @@ def decode_header(packed: bytes, checksum: int) -> SegmentHeader:
             tuple(_unpack_column(*column) for column in columns),
         )
     except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise CorruptionError(f"a segment's header cannot be read: {error}", hint=_CURE) from error
+        raise CorruptionError(f"a segment's header cannot be read: {error}", hint=CURE) from error
+    if not _is_possible(header):
+        raise CorruptionError("a segment's header says what cannot be", hint=CURE)
+    return header
 
 
 def open_buffer(ref: BufferRef, fetch: Fetch) -> pa.Buffer:
@@ -218,7 +224,7 @@ def open_buffer(ref: BufferRef, fetch: Fetch) -> pa.Buffer:
     extent = fetch(ref.extent)
     start = PAD + ref.offset
     if start + ref.size > extent.size:
-        raise CorruptionError("a buffer reaches beyond its extent", hint=_CURE)
+        raise CorruptionError("a buffer reaches beyond its extent", hint=CURE)
     stored = extent.slice(start, ref.size)
     if ref.codec == compression.RAW:
         return stored
@@ -227,20 +233,28 @@ def open_buffer(ref: BufferRef, fetch: Fetch) -> pa.Buffer:
 
 def open_numbers(ref: BufferRef, fetch: Fetch) -> Int64:
     """A buffer of int64 as an array."""
-    return np.frombuffer(open_buffer(ref, fetch), np.int64)
+    buffer = open_buffer(ref, fetch)
+    if buffer.size % 8:
+        raise CorruptionError(f"a buffer of numbers has {buffer.size} bytes", hint=CURE)
+    return np.frombuffer(buffer, np.int64)
 
 
 def open_keys(header: SegmentHeader, fetch: Fetch) -> Keys:
     if len(header.keys) == 1:
         return Keys(ints=open_numbers(header.keys[0], fetch))
-    data = open_buffer(header.keys[1], fetch)
-    return Keys(offsets=open_numbers(header.keys[0], fetch), data=np.frombuffer(data, np.uint8))
+    offsets, data = open_numbers(header.keys[0], fetch), open_buffer(header.keys[1], fetch)
+    if not are_offsets(offsets, data.size):
+        raise CorruptionError("the offsets of a segment's keys fall, or reach beyond the keys", hint=CURE)
+    return Keys(offsets=offsets, data=np.frombuffer(data, np.uint8))
 
 
 def open_column(column: StoredColumn, rows: int, fetch: Fetch) -> pa.Array:
     """A column in the type it was written in."""
     buffers: Iterator[pa.Buffer | None] = (None if ref is None else open_buffer(ref, fetch) for ref in column.buffers)
-    return assemble_column(parse_dtype(column.spec).arrow, rows, buffers)
+    try:
+        return assemble_column(parse_dtype(column.spec).arrow, rows, buffers)
+    except (DefinitionError, StopIteration, OverflowError, pa.ArrowException) as error:
+        raise CorruptionError(f"feature {column.number} of a segment is no {column.spec:.80}: {error}", hint=CURE) from error
 
 
 def order_extents(header: SegmentHeader) -> set[int]:
@@ -282,3 +296,45 @@ def _unpack_column(number: int, spec: str, nulls: int, low: object, high: object
 
 def _unpack_ref(packed: list[int] | None) -> BufferRef | None:
     return None if packed is None else BufferRef(*packed)
+
+
+def _is_possible(header: SegmentHeader) -> bool:
+    refs = [*header.keys, *(ref for ref in (header.offsets, header.time, header.created, header.seq) if ref is not None)]
+    refs += [ref for column in header.columns for ref in column.buffers if ref is not None]
+    return (
+        type(header.rows) is type(header.revision) is int
+        and 0 <= header.rows < 2**32
+        and len(header.keys) in (1, 2)
+        and all(map(_is_possible_ref, refs))
+        and all(map(_is_possible_column, header.columns))
+        and len({column.number for column in header.columns}) == len(header.columns)
+    )
+
+
+def _is_possible_ref(ref: BufferRef) -> bool:
+    numbers = ref.extent, ref.offset, ref.size, ref.raw_size, ref.codec, ref.width, ref.checksum
+    return (
+        all(type(number) is int and number >= 0 for number in numbers)
+        and max(ref.offset, ref.size, ref.raw_size) < MOST_BYTES
+        and ref.extent < 2**16
+        and ref.codec in compression.CODECS
+        and ref.width > 0
+        and (ref.codec != compression.RAW or ref.size == ref.raw_size)
+    )
+
+
+def _is_possible_column(column: StoredColumn) -> bool:
+    return (
+        type(column.number) is type(column.null_count) is int
+        and type(column.spec) is str
+        and 0 <= column.number < 2**16
+        and type(column.low) is type(column.high)
+        and type(column.low) in (int, float, NoneType)
+        and _fits_64_bits(column.low)
+        and _fits_64_bits(column.high)
+    )
+
+
+def _fits_64_bits(bound: object) -> bool:
+    """Whether a least or greatest value fits a column of 64-bit numbers, with a sign or without."""
+    return type(bound) is not int or -(2**63) <= bound < 2**64

@@ -28,10 +28,12 @@ class Environment(Handle):
         read_only: bool = False,
         durability: Durability = "full",
         writer_version: str,
+        is_trusted: bool = True,
     ) -> "Environment":
         """A handle of the store at this path, made if it is not there; ":memory:" gives a private one that dies with its handle.
 
-        `durability="normal"` may lose the last commits in a power cut, and never anything else.
+        `durability="normal"` may lose the last commits in a power cut, and never anything else. A file that
+        is not trusted is looked at page by page before it is mapped.
 
         Raises
         ------
@@ -50,7 +52,7 @@ class Environment(Handle):
             if read_only:
                 raise UsageError(f"{MEMORY}: an empty store that can only be read", hint="leave out read_only=True")
             return cls(map_private_file(header, shown=shown), shown, read_only=False, durability=durability)
-        mapped = _map(shown, None if read_only else header, read_only=read_only, durability=durability)
+        mapped = _map(shown, None if read_only else header, read_only=read_only, durability=durability, is_trusted=is_trusted)
         return cls(mapped, os.path.abspath(shown), read_only=read_only, durability=durability)
 
     def reader(self, *, views: bool = True) -> Reader:
@@ -79,9 +81,15 @@ class Environment(Handle):
         return _reopen, (self._path, self._is_read_only, self._durability)
 
 
-def _map(path: str, new_header: Header | None, *, read_only: bool, durability: Durability) -> MappedFile:
-    # LMDB names its -lock file after the path, so all must come by the same one.
-    return map_file(os.path.realpath(path), new_header, shown=path, for_writing=not read_only, is_meta_synced=durability == "full")
+def _map(path: str, new_header: Header | None, *, read_only: bool, durability: Durability, is_trusted: bool = True) -> MappedFile:
+    return map_file(
+        os.path.realpath(path),  # LMDB names its -lock file after the path, so all must come by the same one
+        new_header,
+        shown=path,
+        for_writing=not read_only,
+        is_meta_synced=durability == "full",
+        is_trusted=is_trusted,
+    )
 
 
 def _reopen(path: str, read_only: bool, durability: Durability) -> Environment:

@@ -1,12 +1,12 @@
 """What a mapped file tells of itself: figures, and whether its pages are sound."""
 
-import importlib
 from typing import Any, Final
 
 import lmdb
 
 from mlstore.storage.failures import translate
 from mlstore.storage.mapped_file import MappedFile
+from mlstore.storage.pages import find_page_damage
 
 _VERIFY_TRIES: Final = 5
 
@@ -20,25 +20,12 @@ def measure(mapped: MappedFile, *, shown: str) -> dict[str, Any]:
 
 
 def find_damage(mapped: MappedFile, *, shown: str) -> list[str]:
-    """What is wrong with the pages; nothing if all is well, or if the lmdb package has no verifier. The caller keeps writers away."""
-    try:
-        verifier = importlib.import_module("lmdb.verify")
-    except ImportError:
-        return []
-    try:
-        return _verify(mapped, verifier)
-    except verifier.VerifyError as error:
-        return [str(error)]
-    except (lmdb.Error, OSError) as error:
-        raise translate(error, shown, "verify its pages") from error
-
-
-def _verify(mapped: MappedFile, verifier: Any) -> list[str]:
+    """What is wrong with the pages; nothing if all is well. The caller keeps writers away."""
     # Where writers of other processes could not be made to wait, what they changed meanwhile would look like damage.
     problems: list[str] = []
     for _ in range(_VERIFY_TRIES):
         last_txn_id = mapped.env.info()["last_txnid"]
-        problems = [str(problem) for problem in verifier.verify(mapped.path, subdir=False)]
+        problems = find_page_damage(mapped.path, shown=shown)
         if not problems or mapped.env.info()["last_txnid"] == last_txn_id:
             break
     return problems

@@ -23,6 +23,7 @@ from mlstore.storage.failures import translate
 from mlstore.storage.filesystem import Obstacle, make_private_folder, network_obstacle, require_file_place, write_obstacle
 from mlstore.storage.keyspace import MAX_KEYSPACES
 from mlstore.storage.mapped_file import MappedFile
+from mlstore.storage.pages import require_sound, require_whole
 from mlstore.storage.recognition import FILE_MODE, create_file, peek_header, require_lmdb_file
 
 MAP_BYTES: Final = 1 << 40
@@ -40,11 +41,19 @@ _inherited: list[lmdb.Environment] = []
 
 
 def map_file(
-    path: str, new_header: Header | None, *, shown: str, for_writing: bool = False, is_meta_synced: bool = True, is_synced: bool = True
+    path: str,
+    new_header: Header | None,
+    *,
+    shown: str,
+    for_writing: bool = False,
+    is_meta_synced: bool = True,
+    is_synced: bool = True,
+    is_trusted: bool = True,
 ) -> MappedFile:
     """The mapped file of an absolute path, opened if this process has not done so yet.
 
-    `new_header` is what a new file gets; None: the file must exist and hold a store. `shown` names it in errors.
+    `new_header` is what a new file gets; None: the file must exist and hold a store. `shown` names it in errors. One that is not
+    trusted has all its pages looked at before it is mapped.
     """
     require_file_place(path, shown=shown)
     with _lock:
@@ -53,6 +62,9 @@ def map_file(
             require_lmdb_file(path, shown=shown)
             mapped = _files.get(_identity(path))
             if mapped is None:
+                require_whole(path, shown=shown)
+                if not is_trusted and os.path.getsize(path):
+                    require_sound(path, shown=shown)
                 mapped = _open(path, new_header, shown, is_meta_synced=is_meta_synced, is_synced=is_synced)
                 _files[_identity(path)] = mapped
         except lmdb.ReadonlyError as error:

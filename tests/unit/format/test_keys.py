@@ -259,7 +259,7 @@ def test_vectors_of_two_kinds_neither_join_nor_search_each_other() -> None:
 
 
 def test_an_encoded_integer_of_another_length_is_refused() -> None:
-    with pytest.raises(ValueError, match="8 bytes"):
+    with pytest.raises(CorruptionError, match="8 bytes"):
         Keys.from_encoded([b"1234567", b"123456789"], "int")
 
 

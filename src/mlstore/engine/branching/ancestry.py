@@ -1,13 +1,12 @@
 """Ancestry: what of each line a place has in it, by fork and by merge, and the newest commit that two places have in common."""
 
-import struct
-
 from mlstore.engine.versions import MERGES, Scope, head, line_scope
 from mlstore.errors import UnknownVersionError
 from mlstore.format.manifest import Commit
+from mlstore.format.packed import FixedFields
 from mlstore.storage.transaction import Reader
 
-_PLACE = struct.Struct(">IQ")
+_PLACE = FixedFields(">IQ")
 
 
 def reach(reader: Reader, scope: Scope) -> dict[int, int]:

@@ -1,6 +1,5 @@
 """Branches: names that move. Making one, listing, renaming, deleting, protecting, moving back, and sweeping what no name needs any more."""
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -31,12 +30,13 @@ from mlstore.engine.versions import (
 from mlstore.errors import ReadOnlyError, UsageError
 from mlstore.format.keymerge import merge_keys
 from mlstore.format.manifest import EPOCH, Commit, Ref, decode_fields, encode_fields
+from mlstore.format.packed import FixedFields
 from mlstore.storage.keyspace import declare
 from mlstore.storage.transaction import Reader, Writer
 
 REFLOG = declare("reflog")  # number -> what was done to a branch, when and by whom, and where its head was before and after
 
-_NUMBER = struct.Struct(">Q")
+_NUMBER = FixedFields(">Q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,7 @@ def log_move(
 def reflog(reader: Reader) -> Iterator[RefMove]:
     """What was done to branches, newest first."""
     for key, packed in reader.scan(REFLOG, reverse=True):
-        time_us, *rest = decode_fields(packed)
+        time_us, *rest = decode_fields(packed, int, str, str, str, str, str, str, int)
         yield RefMove(_NUMBER.unpack(key)[0], EPOCH + timedelta(microseconds=time_us), *rest)
 
 

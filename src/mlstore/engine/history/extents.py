@@ -5,13 +5,16 @@ whose segment is gone stays, *orphaned*, under its old key until its last alias 
 The head of a segment is never shared: where it is, the segment is.
 """
 
-import struct
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pyarrow as pa
 
+from mlstore.errors import CorruptionError
 from mlstore.format.manifest import decode_fields, encode_fields
+from mlstore.format.packed import CURE, FixedFields
 from mlstore.format.segment import HEAD, Bytes, checksum_of
 from mlstore.storage.keyspace import declare
 from mlstore.storage.transaction import MappedValue, Reader, Writer
@@ -20,9 +23,9 @@ EXTENTS = declare("extents")  # segment | extent -> bytes, or the key of the ext
 SHARES = declare("shares")  # segment | extent -> Share, for each large extent that is no alias
 CONTENTS = declare("contents")  # checksum | segment | extent: where a content can be found
 
-KEY = struct.Struct(">QH")
-_CHECKSUM = struct.Struct(">Q")
-_SEGMENT = struct.Struct(">Q")
+KEY = FixedFields(">QH")
+_CHECKSUM = FixedFields(">Q")
+_SEGMENT = FixedFields(">Q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ def is_stored(reader: Reader, segment: int) -> bool:
 def drop_extents(writer: Writer, segment: int) -> None:
     """Free the extents of a segment, but for those that others share."""
     prefix = _SEGMENT.pack(segment)
-    shares = {key: Share(*decode_fields(packed)) for key, packed in writer.scan_prefix(SHARES, prefix)}
+    shares = {key: _decode_share(packed) for key, packed in writer.scan_prefix(SHARES, prefix)}
     for extent in list_extents(writer, segment):
         key = KEY.pack(segment, extent)
         share = shares.get(key)
@@ -99,7 +102,7 @@ def drop_extents(writer: Writer, segment: int) -> None:
 def shares(reader: Reader) -> Iterator[tuple[int, int, Share]]:
     """(segment, extent, share) of every large extent that holds its own bytes."""
     for key, packed in reader.scan(SHARES):
-        yield *KEY.unpack(key), Share(*decode_fields(packed))
+        yield *KEY.unpack(key), _decode_share(packed)
 
 
 def find_miscounts(reader: Reader) -> list[str]:
@@ -121,6 +124,34 @@ def find_miscounts(reader: Reader) -> list[str]:
         elif share.is_orphan == is_stored(reader, segment) or (share.is_orphan and not share.aliases):
             problems.append(f"extent {extent} of segment {segment} is {'' if share.is_orphan else 'no '}orphan by its record, wrongly")
     return problems
+
+
+def recount(writer: Writer) -> Iterator[str]:
+    """Count the aliases anew by a walk over all extents; an alias of what is gone goes, too, and is told."""
+    aliases, holders = Counter[bytes](), list[bytes]()
+    for key in [key for key, _ in writer.scan(EXTENTS, keys_only=True)]:
+        place = writer.view(EXTENTS, key)
+        segment, extent = KEY.unpack(key)
+        if place is None or place.size != KEY.size:
+            holders += [key] if extent != HEAD else []
+            continue
+        holder = writer.get(EXTENTS, key)
+        if holder is None or writer.view(EXTENTS, holder) is None:
+            writer.delete(EXTENTS, key)
+            yield f"extent {extent} of segment {segment}: what it shared is gone"
+        else:
+            aliases[holder] += 1
+    writer.delete_range(SHARES)
+    writer.delete_range(CONTENTS)
+    for key in holders:
+        place, segment = writer.view(EXTENTS, key), KEY.unpack(key)[0]
+        is_orphan = not is_stored(writer, segment)
+        if place is None or (is_orphan and not aliases[key]):
+            writer.delete(EXTENTS, key)
+            continue
+        checksum = checksum_of(np.frombuffer(pa.foreign_buffer(place.address, place.size, base=place), np.uint8))
+        writer.put(CONTENTS, _CHECKSUM.pack(checksum) + key, b"")
+        _put_share(writer, key, Share(checksum, place.size, aliases[key], is_orphan))
 
 
 def _release(writer: Writer, holder: bytes) -> None:
@@ -149,8 +180,17 @@ def _holds(writer: Writer, holder: bytes, value: Bytes) -> bool:
 
 def _share(reader: Reader, key: bytes) -> Share:
     packed = reader.get(SHARES, key)
-    assert packed is not None
-    return Share(*decode_fields(packed))
+    if packed is None:
+        segment, extent = KEY.unpack(key)
+        raise CorruptionError(f"extent {extent} of segment {segment} is shared, and nothing says by how many", hint=CURE)
+    return _decode_share(packed)
+
+
+def _decode_share(packed: bytes) -> Share:
+    fields = decode_fields(packed)
+    if [*map(type, fields)] != [int, int, int, bool]:
+        raise CorruptionError(f"a record of a shared extent says what cannot be: {fields!r:.80}", hint=CURE)
+    return Share(*fields)
 
 
 def _put_share(writer: Writer, key: bytes, share: Share) -> None:

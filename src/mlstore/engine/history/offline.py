@@ -11,12 +11,14 @@ import numpy as np
 from mlstore.engine import limits
 from mlstore.engine.catalog import Relation
 from mlstore.engine.history.block import Block, Deletes, Int64, Span
-from mlstore.engine.history.segments import SegmentCache, list_deletes, list_entries
+from mlstore.engine.history.segments import SegmentCache, SegmentContent, list_deletes, list_entries
 from mlstore.engine.history.shadows import Shadows, load_shadows, locate
 from mlstore.engine.history.tail import TailContent, load_tail
 from mlstore.engine.versions import Scope
+from mlstore.errors import CorruptionError
 from mlstore.format.keys import Keys
 from mlstore.format.manifest import SegmentEntry, TableState, decode_record, encode_record
+from mlstore.format.packed import CURE
 from mlstore.storage.keyspace import declare
 from mlstore.storage.transaction import Reader, Writer
 
@@ -59,6 +61,7 @@ class Shelves:
         if found is None or found.state.tick != state.tick:
             deletes = list_deletes(reader, table, line) if state.deleted_rows else {}
             found = Shelf(state, tuple(list_entries(reader, table, line)), deletes)
+            _require_rows(found)
             self._shelves[table, line] = found
         return found
 
@@ -140,7 +143,7 @@ class History:
     def segment_block(self, layer: "Layer", entry: SegmentEntry) -> Block:
         return Block(
             self.relation,
-            partial(self._shelves.segments.open, self.reader, entry),
+            partial(_open_segment, self._shelves, self.reader, self.relation, entry),
             bound=layer.bound,
             deletes=layer.shelf.deletes.get(entry.segment),
             start=entry.start_row,
@@ -201,6 +204,20 @@ def load_state(reader: Reader, table: int, line: int) -> TableState:
 
 def put_state(writer: Writer, table: int, line: int, state: TableState) -> None:
     writer.put(STATES, _OWNER.pack(table, line), encode_record(state))
+
+
+def _open_segment(shelves: Shelves, reader: Reader, relation: Relation, entry: SegmentEntry) -> SegmentContent:
+    content = shelves.segments.open(reader, entry)
+    if content.keys.kind != relation.key_spec.kind:
+        raise CorruptionError(f"{relation.label}: a segment with keys of another kind", hint=CURE)
+    return content
+
+
+def _require_rows(shelf: Shelf) -> None:
+    for entry in shelf.entries:
+        deletes = shelf.deletes.get(entry.segment)
+        if deletes is not None and deletes[0].size and deletes[0][-1] >= entry.rows:
+            raise CorruptionError(f"segment {entry.segment} has not all the rows that were deleted from it", hint=CURE)
 
 
 def _may_hold(entry: SegmentEntry, bound: int, span: tuple[bytes, bytes] | None, first_time: int, last_time: int) -> bool:

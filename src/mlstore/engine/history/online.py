@@ -4,7 +4,6 @@ The record is what the history would answer at the end of time; the write path k
 records only for what changed on it: any other key is answered by the parent's row as of the fork, which the parent keeps when it changes.
 """
 
-import struct
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -15,6 +14,7 @@ from mlstore.engine.history.gather import Gatherer
 from mlstore.engine.history.offline import History
 from mlstore.engine.versions import Scope, newest_fork
 from mlstore.format.keys import Keys
+from mlstore.format.packed import FixedFields
 from mlstore.format.rows import peek
 from mlstore.storage.keyspace import declare, prefix_end
 from mlstore.storage.transaction import Reader, Writer
@@ -22,8 +22,8 @@ from mlstore.storage.transaction import Reader, Writer
 ONLINE = declare("online")
 KEPT = declare("kept")  # table | line | key | fork -> the online row of the key as of the fork, empty: there was none
 
-_OWNER = struct.Struct(">II")
-_FORK = struct.Struct(">Q")
+_OWNER = FixedFields(">II")
+_FORK = FixedFields(">Q")
 _BEHIND = b"\xff" * 9  # behind every fork
 
 

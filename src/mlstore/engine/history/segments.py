@@ -3,19 +3,20 @@
 An entry's key is table | line | segment number. Numbers are never given twice.
 """
 
-import struct
 from collections.abc import Iterable, Mapping
 from typing import Self
 
 import numpy as np
 import pyarrow as pa
 
+from mlstore._core.offsets import are_offsets
 from mlstore.engine import limits
 from mlstore.engine.catalog import Relation
 from mlstore.engine.history.block import Content, Deletes, Lend
 from mlstore.engine.history.extents import list_extents, view_extent
 from mlstore.errors import CorruptionError
 from mlstore.format.manifest import SegmentEntry, decode_record, encode_record
+from mlstore.format.packed import CURE, FixedFields
 from mlstore.format.segment import (
     HEAD,
     PAD,
@@ -34,8 +35,8 @@ from mlstore.storage.transaction import MappedValue, Reader, Writer
 SEGMENTS = declare("segments")
 DELETES = declare("deletes")
 
-_OWNER = struct.Struct(">II")  # table, line
-_ENTRY_KEY = struct.Struct(">IIQ")
+_OWNER = FixedFields(">II")  # table, line
+_ENTRY_KEY = FixedFields(">IIQ")
 
 Extents = Mapping[int, MappedValue]
 
@@ -60,6 +61,7 @@ class SegmentContent(Content):
             self.seq = open_numbers(self.header.seq, self._fetch)
         self.same_created = entry.created or 0
         self.same_seq = entry.seq or 0
+        _require_order(self, entry)
         self.is_cold = entry.tier == "cold"
         self.decoded_bytes = 0
         self._stored = {column.number: column for column in self.header.columns}
@@ -114,7 +116,7 @@ class SegmentContent(Content):
 
     def _place(self, extent: int) -> MappedValue:
         if extent not in self._extents:
-            raise CorruptionError(f"extent {extent} of a segment is missing", hint="run verify(), restore a backup")
+            raise CorruptionError(f"extent {extent} of a segment is missing", hint=CURE)
         return self._extents[extent]
 
 
@@ -143,19 +145,38 @@ class SegmentCache:
                 self._contents.pop(place, None)
 
 
+def _require_order(content: SegmentContent, entry: SegmentEntry) -> None:
+    """Kernels follow keys to rows without looking: here is looked."""
+    clocks = (entry.created, content.created), (entry.seq, content.seq)
+    is_sound = (
+        content.header.rows == entry.rows == len(content.time)
+        and content.header.revision == entry.revision
+        and len(content.offsets) == len(content.keys) + 1
+        and are_offsets(content.offsets, entry.rows)
+        and int(content.offsets[0]) == 0
+        and int(content.offsets[-1]) == entry.rows
+        and all(len(clock) == (entry.rows if same is None else 0) for same, clock in clocks)
+    )
+    if not is_sound:
+        raise CorruptionError(f"segment {entry.segment} does not have the rows it should", hint=CURE)
+
+
 def _converted(column: pa.Array, wanted: pa.DataType) -> pa.Array:
     """A column in the type a version knows it in: wider than stored, or, at a past version, narrower.
 
     What does not fit a narrower type was written after that version, which does not see it.
     """
-    return column.cast(wanted, safe=False)
+    try:
+        return column.cast(wanted, safe=False)
+    except pa.ArrowException as error:
+        raise CorruptionError(f"a column of {column.type} in the place of {wanted}", hint=CURE) from error
 
 
 def read_header(entry: SegmentEntry, extents: Extents) -> SegmentHeader:
     head = extents.get(HEAD)
     start = PAD + entry.header_offset
     if head is None or start + entry.header_size > head.size:
-        raise CorruptionError(f"the head of segment {entry.segment} is missing or short", hint="run verify(), restore a backup")
+        raise CorruptionError(f"the head of segment {entry.segment} is missing or short", hint=CURE)
     packed = pa.foreign_buffer(head.address, head.size).slice(start, entry.header_size)
     return decode_header(packed.to_pybytes(), entry.header_checksum)
 
@@ -206,5 +227,8 @@ def put_deletes(writer: Writer, table: int, line: int, segment: int, deletes: De
 def _decode_deletes(packed: bytes) -> Deletes:
     count = len(packed) // 12
     if len(packed) != 12 * count:
-        raise CorruptionError("a list of deleted rows is cut short", hint="run verify(), restore a backup")
-    return np.frombuffer(packed, "<u4", count).astype(np.int64), np.frombuffer(packed, "<i8", count, 4 * count)
+        raise CorruptionError("a list of deleted rows is cut short", hint=CURE)
+    rows = np.frombuffer(packed, "<u4", count).astype(np.int64)
+    if (np.diff(rows) < 0).any():
+        raise CorruptionError("a list of deleted rows does not ascend", hint=CURE)
+    return rows, np.frombuffer(packed, "<i8", count, 4 * count)

@@ -4,7 +4,6 @@ The ancestor goes on sealing and merging, so a segment and a row number would no
 the same key and clocks have one name, and are hidden together.
 """
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,14 +12,16 @@ import numpy as np
 from mlstore._core.asof import find_ranges
 from mlstore.engine.history.block import Block, Int64
 from mlstore.engine.history.tail import CLOCKS_BYTES, decode_clocks, encode_clocks
+from mlstore.errors import CorruptionError
 from mlstore.format.keys import KeyKind, Keys
+from mlstore.format.packed import CURE, FixedFields
 from mlstore.storage.keyspace import declare
 from mlstore.storage.transaction import Reader, Writer
 
 SHADOWS = declare("shadows")  # table | line | entity key | ~event_time | ~created | ~seq -> deleted_seq
 
-_OWNER = struct.Struct(">II")
-_DELETED = struct.Struct("<q")
+_OWNER = FixedFields(">II")
+_DELETED = FixedFields("<q")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +65,8 @@ def load_shadows(reader: Reader, table: int, line: int, kind: KeyKind, keys: Seq
     records = [record for span in spans for record in reader.scan_prefix(SHADOWS, span)]
     if not records:
         return None
+    if any(len(record) < _OWNER.size + CLOCKS_BYTES or len(value) != _DELETED.size for record, value in records):
+        raise CorruptionError("the name of a hidden row is cut short", hint=CURE)
     named = [record[_OWNER.size : -CLOCKS_BYTES] for record, _ in records]
     encoded = sorted(set(named))
     place = {key: code for code, key in enumerate(encoded)}

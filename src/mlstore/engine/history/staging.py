@@ -5,7 +5,6 @@ A load that fits one transaction is staged in memory only, and written by the tr
 by a thread of its own, so that the disk works while the next columns are sorted.
 """
 
-import struct
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -17,6 +16,7 @@ from mlstore.engine.history.extents import drop_extents, put_extent
 from mlstore.engine.session import Session
 from mlstore.engine.versions import commit_time, take_numbers
 from mlstore.format.manifest import SegmentEntry
+from mlstore.format.packed import FixedFields
 from mlstore.format.segment import Bytes
 from mlstore.storage.keyspace import declare
 from mlstore.storage.lease import Lease
@@ -26,7 +26,7 @@ STAGED = declare("staged")
 
 Extent = tuple[int, int, Bytes]  # segment (its own number), extent, value
 
-_SEGMENT = struct.Struct(">Q")
+_SEGMENT = FixedFields(">Q")
 
 
 class Stage:

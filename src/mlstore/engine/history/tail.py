@@ -3,7 +3,6 @@
 Key: table | line | entity key | ~event_time | ~created | ~seq. Value: deleted_seq (LIVE: not deleted) | row.
 """
 
-import struct
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
@@ -15,15 +14,16 @@ from mlstore.engine.history.block import Content, Deletes, Int64, Lend
 from mlstore.engine.versions import LIVE
 from mlstore.errors import CorruptionError
 from mlstore.format.keys import Keys
+from mlstore.format.packed import CURE, FixedFields
 from mlstore.format.rows import revision_of
 from mlstore.storage.keyspace import declare, prefix_end
 from mlstore.storage.transaction import Reader, Writer
 
 TAIL = declare("tail")
 
-PREFIX = struct.Struct(">II")
+PREFIX = FixedFields(">II")
 CLOCKS_BYTES = 24  # ~event_time, ~created, ~seq
-DELETED = struct.Struct("<q")
+DELETED = FixedFields("<q")
 
 _SIGN = np.uint64(1 << 63)
 
@@ -106,6 +106,8 @@ def decode_clocks(suffixes: bytes) -> tuple[Int64, Int64, Int64]:
 
 def _content(relation: Relation, records: list[tuple[bytes, bytes]]) -> TailContent:
     count = len(records)
+    if any(len(record) < PREFIX.size + CLOCKS_BYTES or len(value) < DELETED.size for record, value in records):
+        raise CorruptionError(f"a row in the tail of {relation.label} is cut short", hint=CURE)
     encoded = [record[PREFIX.size : -CLOCKS_BYTES] for record, _ in records]
     starts = [0, *(row for row, (before, key) in enumerate(pairwise(encoded), start=1) if key != before)]
     offsets = np.array([*starts, count], np.int64)

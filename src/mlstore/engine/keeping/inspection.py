@@ -13,13 +13,12 @@ from mlstore.engine.history import extents, online
 from mlstore.engine.history.offline import History, load_state
 from mlstore.engine.history.segments import list_entries, load_extents, read_header
 from mlstore.engine.history.tail import TAIL, tail_prefix
-from mlstore.engine.keeping import retaining, sealing
+from mlstore.engine.keeping import indexes, proving, retaining, sealing
 from mlstore.engine.session import ReadContext
 from mlstore.engine.versions import COMMITS, Scope, commits, is_indexed, line_scope, named, newest, tags
 from mlstore.errors import CorruptionError, MlstoreError
 from mlstore.format.keys import Keys
 from mlstore.format.manifest import Commit, Ref, SegmentEntry, decode_commit
-from mlstore.format.rows import peek
 from mlstore.format.segment import buffer_refs, is_intact
 from mlstore.storage.keyspace import prefix_end
 
@@ -72,6 +71,7 @@ def verify(context: ReadContext, *, trusted_head: str | Commit | None = None) ->
     problems += _verify_snapshots(context, checks)
     problems += retaining.find_lost(context.reader)
     problems += extents.find_miscounts(context.reader)
+    problems += indexes.find_index_faults(context.reader)
     problems += audit.find_breaks(context.reader, checks)
     if trusted_head is not None:
         problems += audit.prove(context, trusted_head)
@@ -168,6 +168,9 @@ def _verify_line(context: ReadContext, relation: Relation, line: int, checks: Co
     for entry in list_entries(reader, relation.table, line):
         checks["segments"] += 1
         problems += _verify_segment(context, relation, entry, checks)
+    written = commits(reader, Scope(line))
+    faults = (*proving.find_tail_faults(reader, relation, line, written), *proving.find_kept_faults(reader, relation, line))
+    problems += [f"{relation.label}: {fault}" for fault in faults]
     prefix = tail_prefix(relation.table, line)
     tail_rows = sum(1 for _ in reader.scan(TAIL, start=prefix, stop=prefix_end(prefix), keys_only=True))
     checks["tail rows"] += tail_rows
@@ -190,20 +193,16 @@ def _verify_segment(context: ReadContext, relation: Relation, entry: SegmentEntr
         header = read_header(entry, extents)
     except CorruptionError as error:
         return [f"{place}: {error.message}"]
+
+    def fetch(extent: int) -> pa.Buffer:
+        return pa.foreign_buffer(extents[extent].address, extents[extent].size, base=extents[extent])
+
     problems = []
     for name, ref in buffer_refs(header):
         checks["buffers"] += 1
-        if not is_intact(ref, lambda extent: pa.foreign_buffer(extents[extent].address, extents[extent].size, base=extents[extent])):
+        if ref.extent not in extents or not is_intact(ref, fetch):
             problems.append(f"{place}: buffer {name!r} does not match its checksum")
-    return problems
-
-
-def _is_same(relation: Relation, row: bytes, other: bytes) -> bool:
-    """Whether two rows say the same, whatever their revisions; NaN is NaN, and -0.0 is not 0.0."""
-    if row == other:
-        return True
-    told = (repr((peek(each)[1:], relation.rows.decode_one(each))) for each in (row, other))
-    return next(told) == next(told)
+    return problems or [f"{place}: {fault}" for fault in proving.find_segment_faults(relation, entry, extents)]
 
 
 def _verify_online(context: ReadContext, relation: Relation, checks: Counter[str]) -> list[str]:
@@ -220,5 +219,5 @@ def _verify_online(context: ReadContext, relation: Relation, checks: Counter[str
         found, rows = online.latest_rows(history, Keys.from_encoded(part, relation.key_spec.kind))
         for held, there, row in zip(online.get_rows(reader, relation, scope, part), found, rows, strict=True):
             checks["online rows"] += held is not None
-            wrong += not _is_same(relation, row, held) if there and held is not None else there != (held is not None)
+            wrong += not proving.is_same_row(relation, row, held) if there and held is not None else there != (held is not None)
     return [f"{relation.label}: {wrong} online rows differ from the history"] if wrong else []

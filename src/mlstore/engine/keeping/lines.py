@@ -1,7 +1,5 @@
 """Lines that no name needs any more: found, and swept with all that they hold. Their commits stay, as parts of the history of others."""
 
-import struct
-
 from mlstore.engine import limits
 from mlstore.engine.branching.branches import reflog
 from mlstore.engine.history.offline import STATES
@@ -13,14 +11,15 @@ from mlstore.engine.retained import drop_spans
 from mlstore.engine.session import WriteContext
 from mlstore.engine.versions import FEED, FORKS, LINES, forks, line_scope, named, read_counter
 from mlstore.engine.writing.upkeep import TRASH
+from mlstore.format.packed import FixedFields
 from mlstore.storage.keyspace import prefix_end
 from mlstore.storage.transaction import Reader, Writer
 
-_LINE = struct.Struct(">I")
-_OWNER = struct.Struct(">II")
-_SEGMENT = struct.Struct(">Q")
-_FORK_KEY = struct.Struct(">IQI")
-_FORK = struct.Struct(">Q")
+_LINE = FixedFields(">I")
+_OWNER = FixedFields(">II")
+_SEGMENT = FixedFields(">Q")
+_FORK_KEY = FixedFields(">IQI")
+_FORK = FixedFields(">Q")
 
 
 def sweep_lines(context: WriteContext) -> int:

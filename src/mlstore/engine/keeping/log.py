@@ -1,6 +1,5 @@
 """The log: the commits that made a version, all of them, or those that touched one table or one key."""
 
-import struct
 from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
@@ -14,10 +13,11 @@ from mlstore.engine.versions import COMMITS, FEED, LIVE, commits, resolve
 from mlstore.errors import SchemaMismatchError, UsageError
 from mlstore.format.keys import Keys, encode_key
 from mlstore.format.manifest import Commit, decode_commit
+from mlstore.format.packed import FixedFields
 from mlstore.storage.transaction import Reader
 
-_FEED_KEY = struct.Struct(">IIQH")
-_PLACE = struct.Struct(">IQ")
+_FEED_KEY = FixedFields(">IIQH")
+_PLACE = FixedFields(">IQ")
 
 
 def history(

@@ -3,7 +3,6 @@
 A record belongs to a version as a row does: it is found under the bounds of the lines seen. None is ever changed.
 """
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -12,14 +11,15 @@ from typing import Any, Self
 from mlstore.engine.catalog import Relation
 from mlstore.engine.session import ReadContext, WriteContext
 from mlstore.engine.versions import Scope, take_numbers
-from mlstore.errors import StoreBusyError, UsageError
+from mlstore.errors import CorruptionError, StoreBusyError, UsageError
 from mlstore.format.manifest import EPOCH, decode_fields, encode_fields
+from mlstore.format.packed import CURE, FixedFields
 from mlstore.storage.keyspace import declare
 from mlstore.storage.transaction import Reader
 
 CONSUMERS = declare("consumers")  # name \0 | line | seq -> table, position, rows, refused, time
 
-_LINE_SEQ = struct.Struct(">IQ")
+_LINE_SEQ = FixedFields(">IQ")
 
 Position = Any  # what a source says of itself: None, numbers, texts, lists and dicts of them
 
@@ -100,8 +100,11 @@ def _find(reader: Reader, scope: Scope, name: str) -> Progress | None:
     for line, bound in scope.layers():
         found = reader.last(CONSUMERS, prefix + _LINE_SEQ.pack(line, 0), prefix + _LINE_SEQ.pack(line, bound) + b"\0")
         if found is not None:
-            table, position, rows, refused, time_us = decode_fields(found[1])
-            return Progress(name, table, position, rows, refused, time_us, _LINE_SEQ.unpack_from(found[0], len(prefix))[1])
+            fields = decode_fields(found[1])
+            if [type(field) for place, field in enumerate(fields) if place != 1] != [int] * 4:  # the position is the source's own
+                raise CorruptionError(f"consumer {name!r}: its record says what cannot be: {fields!r:.80}", hint=CURE)
+            table, position, rows, refused, time_us = fields
+            return Progress(name, table, position, rows, refused, time_us, _LINE_SEQ.unpack(found[0][len(prefix) :])[1])
     return None
 
 

@@ -88,9 +88,11 @@ def write_rows(context: WriteContext, relation: Relation, rows: Conformed, mode:
     late = 0
     if relation.layout.is_online:
         late = online.put_latest(writer, relation, context.scope, encoded, [packed[end - 1] for end in batch.offsets[1:].tolist()])
-    digest = hashlib.blake2b(b"".join(packed), digest_size=16).digest()
+    digest = hashlib.blake2b(digest_size=16)
+    for code, row in zip(batch.codes().tolist(), packed, strict=True):
+        digest.update(encoded[code] + row)
     _grow(context, relation, batch.time, late, tail_rows=count, tail_bytes=sum(map(len, packed)))
-    return TableChange(mode, relation.label, relation.table, count, first_seq, first_seq + rows.rows - 1, digest)
+    return TableChange(mode, relation.label, relation.table, count, first_seq, first_seq + rows.rows - 1, digest.digest())
 
 
 def write_here(context: WriteContext, relation: Relation, rows: Conformed) -> TableChange:

@@ -101,8 +101,8 @@ def register(context: WriteContext, entry: CatalogEntry, change: Change) -> Tabl
     writer, seq = context.writer, take_numbers(context.writer, "seq")
     table = take_numbers(writer, "table") if entry.table < 0 else entry.table
     revision = next_revision(writer, replace(entry, table=table))
-    put_entry(writer, replace(entry, table=table, revision=revision, seq=seq, time_us=context.now_us, line=context.scope.line))
-    return TableChange(f"apply {change.action}", f"{entry.kind} {entry.label}", table, 0, seq, seq, b"")
+    digest = put_entry(writer, replace(entry, table=table, revision=revision, seq=seq, time_us=context.now_us, line=context.scope.line))
+    return TableChange(f"apply {change.action}", f"{entry.kind} {entry.label}", table, 0, seq, seq, digest)
 
 
 def _plan_one(catalog: Catalog, definition: Definition) -> Step:

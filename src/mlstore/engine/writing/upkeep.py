@@ -3,7 +3,6 @@
 It rides on the write path: the work of one call is bounded by what the call wrote, so no user ever owes a compaction.
 """
 
-import struct
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -38,12 +37,13 @@ from mlstore.engine.writing.removal import hide
 from mlstore.format.keymerge import merge_keys
 from mlstore.format.manifest import SegmentEntry, TableChange, TableState
 from mlstore.format.order import order_rows
+from mlstore.format.packed import FixedFields
 from mlstore.storage.keyspace import declare
 from mlstore.storage.transaction import Reader, Writer
 
 TRASH = declare("trash")  # segments out of every manifest that some reader still holds
 
-_SEGMENT = struct.Struct(">Q")
+_SEGMENT = FixedFields(">Q")
 
 Slice = tuple[Block, int, int]  # rows [first, last) of a block
 MergePlan = Callable[[TableState, Sequence[SegmentEntry], Callable[[], int]], TableState]

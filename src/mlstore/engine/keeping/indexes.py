@@ -1,0 +1,113 @@
+"""Indexes: records that only repeat what others say, or count them, compared with what they repeat; what `verify` asks once of a file."""
+
+from collections.abc import Iterator
+
+from mlstore.engine.branching.branches import REFLOG
+from mlstore.engine.catalog import entry_digests
+from mlstore.engine.history.extents import EXTENTS
+from mlstore.engine.history.staging import STAGED
+from mlstore.engine.versions import COMMIT_IDS, COMMITS, FEED, FORKS, MERGES, all_scopes, find_ref, named, read_counter
+from mlstore.engine.writing.upkeep import TRASH
+from mlstore.errors import CorruptionError
+from mlstore.format.manifest import Commit, decode_commit
+from mlstore.format.packed import FixedFields
+from mlstore.storage.keyspace import Keyspace
+from mlstore.storage.transaction import Reader
+
+_PLACE = FixedFields(">IQ")  # line, seq
+_FEED_KEY = FixedFields(">IIQH")
+_FORK_KEY = FixedFields(">IQI")
+_SEGMENT = FixedFields(">Q")
+_EXTENT_KEY = FixedFields(">QH")
+
+
+def find_index_faults(reader: Reader) -> Iterator[str]:
+    """What does not fit together."""
+    try:
+        told = {_PLACE.unpack(key): decode_commit(packed) for key, packed in reader.scan(COMMITS)}
+        yield from _find_misplaced_commits(reader, told)
+        yield from _find_wrong_feed(reader, told)
+        yield from _find_wrong_lines(reader)
+        yield from _find_wrong_names(reader, told)
+        yield from _find_wrong_catalog(reader, told)
+        yield from _find_low_counters(reader, told)
+    except CorruptionError as error:
+        yield error.message
+
+
+Commits = dict[tuple[int, ...], Commit]
+
+
+def _find_misplaced_commits(reader: Reader, told: Commits) -> Iterator[str]:
+    by_id = {commit.id: place for place, commit in told.items()}
+    if any((commit.line, commit.seq) != place for place, commit in told.items()):
+        yield "a commit is kept under another place than its own"
+    if {bytes.fromhex(commit_id): _PLACE.pack(*place) for commit_id, place in by_id.items()} != dict(reader.scan(COMMIT_IDS)):
+        yield "the index of commit ids is not that of the commits"
+    merged = {place: by_id.get(commit.parents[1]) for place, commit in told.items() if len(commit.parents) == 2}
+    if merged != {_PLACE.unpack(key): _PLACE.unpack(place) for key, place in reader.scan(MERGES)}:
+        yield "the index of merges is not that of the commits"
+
+
+def _find_wrong_feed(reader: Reader, told: Commits) -> Iterator[str]:
+    lines = {scope.line for scope in all_scopes(reader)}
+    feed = {
+        (change.table_id, line, seq, place)
+        for (line, seq), commit in told.items()
+        if line in lines
+        for place, change in enumerate(commit.changes)
+    }
+    if feed != {_FEED_KEY.unpack(key) for key, _ in reader.scan(FEED)}:
+        yield "the change feed is not that of the commits"
+
+
+def _find_wrong_lines(reader: Reader) -> Iterator[str]:
+    scopes = {scope.line: scope for scope in all_scopes(reader)}
+    forks = {(parent, fork, line) for line, scope in scopes.items() for parent, fork in scope.ancestry}
+    if forks != {_FORK_KEY.unpack(key) for key, _ in reader.scan(FORKS)}:
+        yield "the index of forks is not that of the lines"
+    for line, scope in scopes.items():
+        # A line sees what its parent sees up to the fork: nothing else, and never itself.
+        parents = [parent for parent, _ in scope.ancestry]
+        if line in parents or len(set(parents)) != len(parents) or not all(parent in scopes for parent in parents):
+            yield f"line {line} sees lines that are not there, or itself"
+
+
+def _find_wrong_names(reader: Reader, told: Commits) -> Iterator[str]:
+    lines = {scope.line for scope in all_scopes(reader)}
+    for name, ref in [*named(reader, "branch"), *named(reader, "tag")]:
+        if ref.line not in lines:
+            yield f"{name!r} stands on line {ref.line}, which is not there"
+        if ref.kind == "tag" and ((commit := told.get((ref.line, ref.seq))) is None or commit.id != ref.commit):
+            yield f"snapshot {name!r} names another place than its commit's"
+    if find_ref(reader, "main") is None:
+        yield "there is no branch 'main'"
+
+
+def _find_wrong_catalog(reader: Reader, told: Commits) -> Iterator[str]:
+    found = dict(entry_digests(reader))
+    applied = [change for commit in told.values() for change in commit.changes if change.op.startswith("apply ") and change.digest]
+    for change in applied:
+        if found.get(change.first_seq) != change.digest:
+            yield f"the catalogue does not say of {change.table} what was applied"
+
+
+def _find_low_counters(reader: Reader, told: Commits) -> Iterator[str]:
+    seqs = [seq for _, seq in told]
+    segments = [_EXTENT_KEY.unpack(key)[0] for key, _ in reader.scan(EXTENTS, keys_only=True)]
+    segments += [_SEGMENT.unpack(key)[0] for space in (STAGED, TRASH) for key, _ in reader.scan(space)]
+    used = {
+        "seq": max(seqs, default=0),
+        "line": max((scope.line for scope in all_scopes(reader)), default=0),
+        "segment": max(segments, default=0),
+        "reflog": _last_number(reader, REFLOG),
+        "time": max((commit.time_us for commit in told.values()), default=0),
+    }
+    yield from (
+        f"the counter {name!r} is below a number that was given" for name, most in used.items() if read_counter(reader, name) < most
+    )
+
+
+def _last_number(reader: Reader, space: Keyspace) -> int:
+    last = reader.last(space)
+    return 0 if last is None else int(_SEGMENT.unpack(last[0])[0])

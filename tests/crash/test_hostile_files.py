@@ -1,0 +1,87 @@
+"""Damaged and forged files: a clear error or right data, never a crash, a hang, much memory, or a wrong answer that verify does not find.
+
+What is damaged by chance is opened as it is, or as untrusted. LMDB follows its pages without a look, so a file whose pages are damaged
+may end the process that opens it by one of LMDB's own checks; as untrusted it never may.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+import mlstore as ml
+from tests.support import golden
+from tests.support.crash_limits import LIMITS
+from tests.support.hostile_records import forge
+from tests.support.hostile_run import Kind, attack
+from tests.support.soaking import report, scaled, soak_seed
+
+FILES = 60
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("golden") / "golden.mls"
+    with pytest.MonkeyPatch.context() as patch:
+        for name, size in LIMITS.items():
+            patch.setattr(f"mlstore.engine.limits.{name}", size)
+        golden.create(path)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["damage", "forgery"])
+def test_a_hostile_file_is_refused_or_answered_rightly(original: Path, tmp_path: Path, kind: Kind):
+    tally = attack(original, tmp_path, kind, range(FILES))
+
+    assert tally.violations == []
+    assert tally.ends.total() == FILES
+    assert tally.ends["sound and right"] < FILES, "nothing was damaged"
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("kind", ["damage", "forgery"])
+def test_thousands_of_hostile_files(original: Path, tmp_path: Path, kind: Kind):
+    seed = soak_seed()
+
+    tally = attack(original, tmp_path, kind, range(seed, seed + scaled(50_000)))
+
+    report(f"hostile files, {kind}", seed, str(tally), tally.violations)
+    assert tally.violations == []
+
+
+def test_a_file_that_was_cut_short_is_refused(original: Path, tmp_path: Path):
+    path = tmp_path / "cut.mls"
+    path.write_bytes(original.read_bytes()[:-5000])
+
+    with pytest.raises(ml.CorruptionError, match="cut short"):
+        ml.open(path)
+
+
+def test_an_untrusted_file_is_verified_before_it_is_used(original: Path, tmp_path: Path):
+    sound, forged = tmp_path / "sound.mls", tmp_path / "forged.mls"
+    sound.write_bytes(original.read_bytes())
+    for seed in range(100):
+        forged.write_bytes(original.read_bytes())
+        if forge(forged, random.Random(seed)).startswith("drop of commits"):
+            break
+
+    with ml.open(sound, untrusted=True) as store:
+        assert golden.answers(store)
+    with pytest.raises(ml.CorruptionError):
+        ml.open(forged, untrusted=True)
+
+
+def test_a_page_that_is_damaged_is_found_before_an_untrusted_file_is_mapped(original: Path, tmp_path: Path):
+    path = tmp_path / "damaged.mls"
+    data = bytearray(original.read_bytes())
+    data[4096 * 5 + 10 : 4096 * 5 + 16] = b"\xff" * 6
+    path.write_bytes(data)
+
+    with pytest.raises(ml.CorruptionError, match="pages are damaged"):
+        ml.open(path, untrusted=True)
+
+    assert not path.with_name("damaged.mls-lock").exists()
