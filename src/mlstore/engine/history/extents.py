@@ -187,11 +187,9 @@ def _share(reader: Reader, key: bytes) -> Share:
 
 
 def _decode_share(packed: bytes) -> Share:
-    fields = decode_fields(packed)
-    if [*map(type, fields)] != [int, int, int, bool]:
-        raise CorruptionError(f"a record of a shared extent says what cannot be: {fields!r:.80}", hint=CURE)
-    return Share(*fields)
+    checksum, size, aliases, is_orphan = decode_fields(packed, bytes, int, int, bool)
+    return Share(_CHECKSUM.unpack(checksum)[0], size, aliases, is_orphan)
 
 
 def _put_share(writer: Writer, key: bytes, share: Share) -> None:
-    writer.put(SHARES, key, encode_fields([share.checksum, share.size, share.aliases, share.is_orphan]))
+    writer.put(SHARES, key, encode_fields([_CHECKSUM.pack(share.checksum), share.size, share.aliases, share.is_orphan]))
