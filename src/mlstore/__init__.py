@@ -18,9 +18,11 @@ from mlstore.engine.writing.registration import Change, Plan
 from mlstore.errors import (
     AlreadyExistsError,
     ClosedError,
+    ComputationError,
     CorruptionError,
     DefinitionError,
     FormatVersionError,
+    FunctionMissingError,
     InvalidDataError,
     LeakageError,
     LeakageWarning,
@@ -64,6 +66,7 @@ from mlstore.schema.dtypes import (
 )
 from mlstore.schema.entity import Entity
 from mlstore.schema.expression import Expression, coalesce, col, greatest, least, lit, where
+from mlstore.schema.ondemand import OnDemandView, on_demand
 from mlstore.schema.reference import Reference, ref
 from mlstore.schema.service import FeatureService
 from mlstore.schema.table import Table
@@ -78,6 +81,7 @@ __all__ = [
     "Change",
     "ClosedError",
     "Commit",
+    "ComputationError",
     "CorruptionError",
     "DType",
     "DefinitionError",
@@ -89,6 +93,7 @@ __all__ = [
     "FeatureView",
     "FormatVersionError",
     "Freshness",
+    "FunctionMissingError",
     "InvalidDataError",
     "LeakageError",
     "LeakageWarning",
@@ -96,6 +101,7 @@ __all__ = [
     "MlstoreError",
     "NameClashError",
     "NotAStoreError",
+    "OnDemandView",
     "OnlineReader",
     "OnlineRows",
     "Plan",
@@ -135,6 +141,7 @@ __all__ = [
     "list_",
     "lit",
     "map_",
+    "on_demand",
     "open",
     "ref",
     "string",

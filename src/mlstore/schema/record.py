@@ -8,16 +8,25 @@ from typing import Any
 from mlstore.errors import CorruptionError, FormatVersionError
 from mlstore.schema.dtypes import DType, parse_dtype
 from mlstore.schema.entity import Entity
+from mlstore.schema.expression import Expression
 from mlstore.schema.frozen import FrozenMap
+from mlstore.schema.functions import FunctionCode
+from mlstore.schema.ondemand import OnDemandView
 from mlstore.schema.service import FeatureService
 from mlstore.schema.table import Table
 from mlstore.schema.view import FeatureView
 
-Definition = Entity | FeatureView | Table | FeatureService
+Definition = Entity | FeatureView | Table | OnDemandView | FeatureService
 
-KINDS: dict[str, type[Definition]] = {"entity": Entity, "view": FeatureView, "table": Table, "service": FeatureService}
-_TYPED = {"keys", "schema"}
-_LISTED = {"key", "features"}
+KINDS: dict[str, type[Definition]] = {
+    "entity": Entity,
+    "view": FeatureView,
+    "table": Table,
+    "on_demand": OnDemandView,
+    "service": FeatureService,
+}
+_TYPED = {"keys", "schema", "request", "returns"}
+_LISTED = {"key", "features", "inputs"}
 
 
 def to_record(definition: Definition) -> dict[str, Any]:
@@ -35,6 +44,8 @@ def from_record(record: dict[str, Any]) -> Definition:
         raise FormatVersionError(
             f"a definition of kind {record.get('kind')!r} with fields this mlstore does not know", hint="upgrade mlstore"
         )
+    if cls is OnDemandView:
+        fields |= _computed(record)
     try:
         return cls(**fields)
     except TypeError as cause:
@@ -43,7 +54,13 @@ def from_record(record: dict[str, Any]) -> Definition:
 
 def _packed(value: object) -> object:
     if isinstance(value, FrozenMap):
-        return [[name, item.spec if isinstance(item, DType) else item] for name, item in value.items()]
+        return [[name, _packed(item)] for name, item in value.items()]
+    if isinstance(value, DType):
+        return value.spec
+    if isinstance(value, Expression):
+        return value.to_record()
+    if isinstance(value, FunctionCode):
+        return [value.name, value.source, value.digest]
     if isinstance(value, tuple):
         return list(value)
     return value.name if isinstance(value, Entity) else value
@@ -55,3 +72,13 @@ def _unpacked(name: str, value: Any) -> object:
     if name == "tags":
         return dict(value)
     return tuple(value) if name in _LISTED else value
+
+
+def _computed(record: dict[str, Any]) -> dict[str, Any]:
+    """What an on-demand view computes: expressions, or a function, which is named and never run."""
+    try:
+        code = record.get("function")
+        expressions = {name: Expression.from_record(stored) for name, stored in record["features"]}
+        return {"features": expressions, "function": None if code is None else FunctionCode(*map(str, code))}
+    except (TypeError, ValueError, KeyError) as cause:
+        raise CorruptionError("an on-demand view cannot be read", hint="run verify(), restore a backup") from cause

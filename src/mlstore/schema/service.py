@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field
 
 from mlstore.errors import DefinitionError, UsageError
 from mlstore.schema.declarations import check_name, describe, set_field, show
+from mlstore.schema.ondemand import OnDemandView
 from mlstore.schema.reference import Reference, parse_reference
 from mlstore.schema.view import FeatureView
 
@@ -38,7 +39,7 @@ class FeatureService:
 
     name: str
     _: KW_ONLY
-    features: Sequence[str | FeatureView | Reference]
+    features: Sequence[str | FeatureView | OnDemandView | Reference]
     description: str = ""
     owner: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -46,7 +47,7 @@ class FeatureService:
     def __post_init__(self) -> None:
         check_name(self.name, "service")
         place = f"service {self.name}"
-        features = [self.features] if isinstance(self.features, str | FeatureView | Reference) else self.features
+        features = [self.features] if isinstance(self.features, str | FeatureView | OnDemandView | Reference) else self.features
         set_field(self, "features", tuple(_reference(feature, place) for feature in features))
         if not self.features:
             raise DefinitionError(f"{place}: no features", hint="name at least one, such as 'weather:temp'")
@@ -64,8 +65,8 @@ class FeatureService:
         return show(self)
 
 
-def _reference(feature: str | FeatureView | Reference, place: str) -> str:
-    if isinstance(feature, FeatureView):
+def _reference(feature: str | FeatureView | OnDemandView | Reference, place: str) -> str:
+    if isinstance(feature, FeatureView | OnDemandView):
         return feature.name
     if isinstance(feature, Reference):
         return str(feature)
