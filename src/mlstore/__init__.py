@@ -14,6 +14,7 @@ from mlstore.engine.catalog import CatalogEntry
 from mlstore.engine.joining.asof_join import asof_join
 from mlstore.engine.keeping.freshness import Freshness, ViewFreshness
 from mlstore.engine.keeping.inspection import VerifyReport
+from mlstore.engine.lineage import CatalogEntries, Edge, Lineage
 from mlstore.engine.writing.registration import Change, Plan
 from mlstore.errors import (
     AlreadyExistsError,
@@ -41,6 +42,7 @@ from mlstore.errors import (
     UsageError,
 )
 from mlstore.format.manifest import Commit
+from mlstore.schema.aggregation import Aggregation, agg
 from mlstore.schema.dtypes import (
     DType,
     binary,
@@ -71,12 +73,16 @@ from mlstore.schema.reference import Reference, ref
 from mlstore.schema.service import FeatureService
 from mlstore.schema.table import Table
 from mlstore.schema.view import FeatureView
+from mlstore.schema.window import Window, hopping, last_rows, session, tumbling
+from mlstore.schema.window_view import WindowView
 from mlstore.store import Store, open
 from mlstore.version import __version__
 
 __all__ = [
+    "Aggregation",
     "AlreadyExistsError",
     "Branch",
+    "CatalogEntries",
     "CatalogEntry",
     "Change",
     "ClosedError",
@@ -86,6 +92,7 @@ __all__ = [
     "DType",
     "DefinitionError",
     "Diff",
+    "Edge",
     "Entity",
     "Explanation",
     "Expression",
@@ -97,6 +104,7 @@ __all__ = [
     "InvalidDataError",
     "LeakageError",
     "LeakageWarning",
+    "Lineage",
     "MergeConflictError",
     "MlstoreError",
     "NameClashError",
@@ -122,7 +130,10 @@ __all__ = [
     "UsageError",
     "VerifyReport",
     "ViewFreshness",
+    "Window",
+    "WindowView",
     "__version__",
+    "agg",
     "asof_join",
     "binary",
     "bool_",
@@ -133,10 +144,12 @@ __all__ = [
     "float32",
     "float64",
     "greatest",
+    "hopping",
     "int8",
     "int16",
     "int32",
     "int64",
+    "last_rows",
     "least",
     "list_",
     "lit",
@@ -144,9 +157,11 @@ __all__ = [
     "on_demand",
     "open",
     "ref",
+    "session",
     "string",
     "struct",
     "timestamp",
+    "tumbling",
     "uint8",
     "uint16",
     "uint32",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mlstore.errors import DefinitionError
+from mlstore.schema.declarations import same
 from mlstore.schema.dtypes import DType, widens
 from mlstore.schema.entity import Entity
 from mlstore.schema.ondemand import OnDemandView
@@ -18,12 +19,14 @@ from mlstore.schema.record import Definition
 from mlstore.schema.service import FeatureService
 from mlstore.schema.table import Table
 from mlstore.schema.view import FeatureView
+from mlstore.schema.window_view import WindowView
 
 Action = Literal["unchanged", "in_place", "new_version"]
 
 _NOTES = ("description", "owner", "tags")
 _BEARABLE = (*_NOTES, "ttl", "retention")
 _VIEW_RULES = ("entity_name", "timestamp", "created_timestamp", "available_after", "boundary", "nulls", "time_unit")
+_WINDOW_RULES = ("entity_name", "source_name", "where", "boundary", "offset", "tiles")
 _TABLE_RULES = ("key", "timestamp", "created_timestamp", "time_unit")
 
 
@@ -67,6 +70,14 @@ def _breaking_changes(old: Definition, new: Definition) -> Iterator[str]:
     elif isinstance(old, FeatureView) and isinstance(new, FeatureView):
         yield from _differences(old, new, _VIEW_RULES)
         yield from _breaking_columns(old.schema, new.schema, fixed=())
+    elif isinstance(old, WindowView) and isinstance(new, WindowView):
+        yield from _differences(old, new, _WINDOW_RULES)
+        asked = new.by_name()
+        for name, aggregation in old.by_name().items():
+            if name not in asked:
+                yield f"{name}: removed"
+            elif asked[name] != aggregation:
+                yield f"{name}: {aggregation} -> {asked[name]}"
     elif isinstance(old, Table) and isinstance(new, Table):
         yield from _differences(old, new, _TABLE_RULES)
         yield from _breaking_columns(old.schema, new.schema, fixed=tuple(old.key))
@@ -77,9 +88,9 @@ def _computed_otherwise(old: OnDemandView, new: OnDemandView) -> Iterator[str]:
         before, after = old.features.get(name), new.features.get(name)
         if before is None or after is None or not before.equals(after):
             yield f"{name}: {_shown(before)} -> {_shown(after)}"
-    before, after = old.code and old.code.digest, new.code and new.code.digest
-    if before != after:
-        yield f"function: hash {_shown(before and before[:12])} -> {_shown(after and after[:12])}"
+    digests = [None if view.code is None else view.code.digest[:12] for view in (old, new)]
+    if digests[0] != digests[1]:
+        yield f"function: hash {_shown(digests[0])} -> {_shown(digests[1])}"
 
 
 def _breaking_columns(old: Mapping[str, DType], new: Mapping[str, DType], *, fixed: tuple[str, ...]) -> Iterator[str]:
@@ -91,6 +102,8 @@ def _breaking_columns(old: Mapping[str, DType], new: Mapping[str, DType], *, fix
 
 
 def _bearable_changes(old: Definition, new: Definition) -> Iterator[str]:
+    if isinstance(old, WindowView) and isinstance(new, WindowView):
+        yield from (f"{name}: added" for name in new.output_names if name not in old.output_names)
     if isinstance(old, FeatureView | Table) and isinstance(new, FeatureView | Table):
         for name, dtype in new.schema.items():
             if name not in old.schema:
@@ -105,7 +118,7 @@ def _bearable_changes(old: Definition, new: Definition) -> Iterator[str]:
 def _differences(old: object, new: object, names: tuple[str, ...]) -> Iterator[str]:
     for name in names:
         before, after = getattr(old, name, None), getattr(new, name, None)
-        if before != after:
+        if not same(before, after):
             shown = "changed" if name in _NOTES else f"{_shown(before)} -> {_shown(after)}"
             yield f"{name.removesuffix('_name')}: {shown}"
 

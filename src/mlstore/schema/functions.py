@@ -22,7 +22,7 @@ from typing import Any
 from mlstore.errors import DefinitionError, FunctionMissingError
 
 MAX_SOURCE = 1 << 16
-_CURE = "constants, modules, and functions and classes with a name can be told apart; make it one of these, or import it inside the function"
+_CURE = "make it a constant, a module, or a function or class with a name, which can be told apart; or import it inside the function"
 _DROPPED = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
 _WIDTHLESS = {tokenize.INDENT, tokenize.DEDENT, tokenize.NEWLINE}
 
@@ -96,7 +96,8 @@ def _source_of(function: FunctionType, place: str) -> str:
             f"{place}: the source of {function.__qualname__} is not at hand: {cause}", hint="define it in a file or a notebook"
         ) from cause
     if len(source) > MAX_SOURCE:
-        raise DefinitionError(f"{place}: the source of {function.__qualname__} has {len(source):,} characters", hint=f"at most {MAX_SOURCE:,}")
+        message = f"{place}: the source of {function.__qualname__} has {len(source):,} characters"
+        raise DefinitionError(message, hint=f"at most {MAX_SOURCE:,}: move parts of it to a module")
     return source
 
 
@@ -128,7 +129,8 @@ def _globals(function: FunctionType, place: str) -> Iterator[tuple[str, Any]]:
         if name in function.__globals__:
             yield name, function.__globals__[name]
         elif not hasattr(builtins, name):
-            raise DefinitionError(f"{place}: {function.__qualname__} uses {name!r}, which is not defined yet", hint="define it above the view")
+            message = f"{place}: {function.__qualname__} uses {name!r}, which is not defined yet"
+            raise DefinitionError(message, hint="define it above the view")
 
 
 def _global_names(code: CodeType) -> Iterator[str]:

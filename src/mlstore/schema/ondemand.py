@@ -8,33 +8,35 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from mlstore.errors import DefinitionError, UsageError
-from mlstore.schema.declarations import check_choice, check_name, checked_columns, describe, set_field, show
+from mlstore.schema.declarations import FieldEquality, check_choice, check_name, checked_columns, describe, set_field, show
 from mlstore.schema.dtypes import DType
 from mlstore.schema.expression import Expression
 from mlstore.schema.frozen import FrozenMap
 from mlstore.schema.functions import FunctionCode, find_function, load_function
 from mlstore.schema.reference import Reference, parse_reference
 from mlstore.schema.view import FeatureView
+from mlstore.schema.window_view import WindowView
 
 Over = Literal["arrow", "numpy"]
+View: TypeAlias = "FeatureView | WindowView | OnDemandView"  # whose features can be asked for
 Function = Callable[[dict[str, Any]], Any]
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
-class OnDemandView:
-    """Features that are computed when asked for: by expressions, or by one Python function; the same for a request, a batch and a training set.
+class OnDemandView(FieldEquality):
+    """Features computed when they are asked for, by expressions or by one function: the same for a request, a batch and a training set.
 
     Parameters
     ----------
     name
         Letters, digits, `_` and `-`; it does not start with a digit.
     inputs
-        The features it is computed from, in order: "view", "view:feature", a view for all of its features, or what `ml.ref` gives (no offset).
-        Looked up as if asked for; not shown unless asked for. Each is a column called like the feature, `view__feature` where two would be
-        called alike.
+        The features it is computed from: "view", "view:feature", a view for all of its features, or what `ml.ref` gives (but no offset).
+        Looked up as if asked for; not shown unless asked for. Each is a column called like the feature; `view__feature` where two would
+        be called alike. `apply` settles which version of each view is meant: the newest, unless named.
     request
         Columns that the request brings, and their types: among the keys online, among the labels in training. May name a key column.
     features
@@ -45,8 +47,8 @@ class OnDemandView:
     returns
         The outputs of the function, and their types.
     over
-        What the function works on: "arrow" (`pyarrow.Array`), or "numpy" arrays: rows with a null in any column are then left out, and their
-        outputs are null.
+        What the function works on: "arrow" (`pyarrow.Array`), or "numpy" arrays: rows with a null in any column are then left out, and
+        their outputs are null.
     description, owner, tags
         For people, and for the search of the catalogue.
 
@@ -57,13 +59,14 @@ class OnDemandView:
 
     Examples
     --------
-    >>> ml.OnDemandView("use", inputs=["account:limit"], request={"amount": ml.float64}, features={"share": ml.col("amount") / ml.col("limit")})
+    >>> share = ml.col("amount") / ml.col("limit")
+    >>> ml.OnDemandView("use", inputs=["account:limit"], request={"amount": ml.float64}, features={"share": share})
     OnDemandView('use', inputs=('account:limit',), request={'amount': float64}, features={'share': (amount / limit)})
     """
 
     name: str
     _: KW_ONLY
-    inputs: Sequence[str | FeatureView | OnDemandView | Reference] = ()
+    inputs: Sequence[str | View | Reference] = ()
     request: Mapping[str, DType] = field(default_factory=dict)
     features: Mapping[str, Expression] = field(default_factory=dict)
     function: Function | FunctionCode | None = None
@@ -76,7 +79,7 @@ class OnDemandView:
     def __post_init__(self) -> None:
         check_name(self.name, "on-demand view")
         place = f"on-demand view {self.name}"
-        inputs = [self.inputs] if isinstance(self.inputs, str | FeatureView | OnDemandView | Reference) else self.inputs
+        inputs = [self.inputs] if isinstance(self.inputs, str | FeatureView | WindowView | OnDemandView | Reference) else self.inputs
         set_field(self, "inputs", tuple(_reference(feature, place) for feature in inputs))
         if len(set(self.references)) < len(self.references):
             raise DefinitionError(f"{place}: an input is named twice: {', '.join(self.references)}", hint="name each once")
@@ -98,7 +101,7 @@ class OnDemandView:
         for name, expression in self.features.items():
             check_name(name, f"{place}: feature")
             if not isinstance(expression, Expression):
-                raise DefinitionError(f"{place}: feature {name!r} is {expression!r:.60}", hint="give an expression: ml.col(...), ml.lit(...)")
+                raise DefinitionError(f"{place}: feature {name!r} is {expression!r:.60}", hint="give an expression: ml.col(...)")
         set_field(self, "features", FrozenMap(self.features))
         set_field(self, "returns", FrozenMap({}))
 
@@ -135,24 +138,13 @@ class OnDemandView:
             return {name: expression.evaluate(columns) for name, expression in self.features.items()}
         return find_function(self.code, f"on-demand view {self.name}")(dict(columns))
 
-    def __eq__(self, other: object) -> bool:
-        # Expressions build one another with ==, so they are compared as data.
-        return isinstance(other, OnDemandView) and self._as_data() == other._as_data()
-
-    def __hash__(self) -> int:
-        return hash((self.name, self.inputs, self.outputs, self.code))
-
-    def _as_data(self) -> tuple[object, ...]:
-        plain = (self.name, self.inputs, self.request, self.function, self.returns, self.over, self.description, self.owner, self.tags)
-        return *plain, {name: expression.identity for name, expression in self.features.items()}
-
     def __repr__(self) -> str:
         return show(self)
 
 
 def on_demand(
     *,
-    inputs: Sequence[str | FeatureView | OnDemandView | Reference] = (),
+    inputs: Sequence[str | View | Reference] = (),
     request: Mapping[str, DType] | None = None,
     returns: Mapping[str, DType],
     over: Over = "arrow",
@@ -194,8 +186,8 @@ def on_demand(
     return decorate
 
 
-def _reference(feature: str | FeatureView | OnDemandView | Reference, place: str) -> str:
-    if isinstance(feature, FeatureView | OnDemandView):
+def _reference(feature: str | View | Reference, place: str) -> str:
+    if isinstance(feature, FeatureView | WindowView | OnDemandView):
         return feature.name
     try:
         named = feature if isinstance(feature, Reference) else parse_reference(feature)

@@ -69,7 +69,7 @@ def ref(
     Parameters
     ----------
     feature
-        "view", "view:feature", "view@2:feature", or a `FeatureView` or `OnDemandView`.
+        "view", "view:feature", "view@2:feature", a `FeatureView`, a `WindowView` or an `OnDemandView`.
     keys
         Which column holds a key of the view, where the column is called otherwise: `{"origin": "dest"}`.
     prefix
@@ -89,7 +89,7 @@ def ref(
     >>> str(ml.ref("weather:temp", keys={"origin": "dest"}, prefix="dest_", offset="1d"))
     'weather:temp?key.origin=dest&prefix=dest_&offset=1d'
     """
-    named = parse_reference(feature if isinstance(feature, str) else getattr(feature, "name", feature))
+    named = parse_reference(feature if isinstance(feature, str) else getattr(feature, "name", str(feature)))
     if keys is not None and not (isinstance(keys, Mapping) and all(isinstance(name, str) for pair in keys.items() for name in pair)):
         raise UsageError(f"ref({str(named)!r}): keys={keys!r:.80}", hint='map keys of the view to columns: keys={"origin": "dest"}')
     _check_prefix(prefix, str(named))

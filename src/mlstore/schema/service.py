@@ -7,9 +7,10 @@ from dataclasses import KW_ONLY, dataclass, field
 
 from mlstore.errors import DefinitionError, UsageError
 from mlstore.schema.declarations import check_name, describe, set_field, show
-from mlstore.schema.ondemand import OnDemandView
+from mlstore.schema.ondemand import OnDemandView, View
 from mlstore.schema.reference import Reference, parse_reference
 from mlstore.schema.view import FeatureView
+from mlstore.schema.window_view import WindowView
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -21,8 +22,8 @@ class FeatureService:
     name
         Letters, digits, `_` and `-`; it does not start with a digit.
     features
-        What to ask for, in order: "view", "view:feature", "view@2:feature", a `FeatureView` for all of its features, or what `ml.ref`
-        gives. Kept as text.
+        What to ask for, in order: "view", "view:feature", "view@2:feature", a `FeatureView` or `WindowView` for all of its features,
+        or what `ml.ref` gives. Kept as text.
     description, owner, tags
         For people, and for the search of the catalogue.
 
@@ -39,7 +40,7 @@ class FeatureService:
 
     name: str
     _: KW_ONLY
-    features: Sequence[str | FeatureView | OnDemandView | Reference]
+    features: Sequence[str | View | Reference]
     description: str = ""
     owner: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -47,7 +48,8 @@ class FeatureService:
     def __post_init__(self) -> None:
         check_name(self.name, "service")
         place = f"service {self.name}"
-        features = [self.features] if isinstance(self.features, str | FeatureView | OnDemandView | Reference) else self.features
+        one = str | FeatureView | WindowView | OnDemandView | Reference
+        features = [self.features] if isinstance(self.features, one) else self.features
         set_field(self, "features", tuple(_reference(feature, place) for feature in features))
         if not self.features:
             raise DefinitionError(f"{place}: no features", hint="name at least one, such as 'weather:temp'")
@@ -65,8 +67,8 @@ class FeatureService:
         return show(self)
 
 
-def _reference(feature: str | FeatureView | OnDemandView | Reference, place: str) -> str:
-    if isinstance(feature, FeatureView | OnDemandView):
+def _reference(feature: str | View | Reference, place: str) -> str:
+    if isinstance(feature, FeatureView | WindowView | OnDemandView):
         return feature.name
     if isinstance(feature, Reference):
         return str(feature)
