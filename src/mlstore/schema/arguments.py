@@ -31,13 +31,12 @@ def resolve_arguments(view: OnDemandView, features_of: Callable[[Reference], Seq
     for reference in map(parse_reference, view.references):
         features = [field for field in features_of(reference) if reference.feature in (None, field.name)]
         found += [(replace(reference, feature=field.name), field) for field in features]
-    uses = Counter([reference.prefix + field.name for reference, field in found]) + Counter(view.request)
-    arguments = [
-        Argument(field.name if uses[name] == 1 else f"{reference.view}__{field.name}", field.dtype, reference)
-        for reference, field in found
-        for name in [reference.prefix + field.name]
-    ]
-    named = [replace(argument, name=f"{argument.feature.prefix}{argument.name}") for argument in arguments if argument.feature is not None]
+    uses = Counter([*(reference.prefix + field.name for reference, field in found), *view.request])
+    named = []
+    for reference, field in found:
+        is_alone = uses[reference.prefix + field.name] == 1
+        name = field.name if is_alone else f"{reference.view}__{field.name}"
+        named.append(Argument(reference.prefix + name, field.dtype, reference))
     named += [Argument(name, dtype, None) for name, dtype in view.request.items()]
     twice = [name for name, count in Counter(argument.name for argument in named).items() if count > 1]
     if twice:

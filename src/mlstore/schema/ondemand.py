@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 from mlstore.errors import DefinitionError, UsageError
 from mlstore.schema.declarations import FieldEquality, check_choice, check_name, checked_columns, describe, set_field, show
@@ -21,7 +21,6 @@ from mlstore.schema.view import FeatureView
 from mlstore.schema.window_view import WindowView
 
 Over = Literal["arrow", "numpy"]
-View: TypeAlias = "FeatureView | WindowView | OnDemandView"  # whose features can be asked for
 Function = Callable[[dict[str, Any]], Any]
 
 
@@ -140,6 +139,9 @@ class OnDemandView(FieldEquality):
 
     def __repr__(self) -> str:
         return show(self)
+
+
+View = FeatureView | WindowView | OnDemandView  # whose features can be asked for
 
 
 def on_demand(

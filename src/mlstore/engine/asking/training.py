@@ -15,10 +15,11 @@ import pyarrow as pa
 
 from mlstore.engine import limits
 from mlstore.engine.asking import provenance
+from mlstore.engine.asking.deriving import FeaturePlan, plan_features
 from mlstore.engine.asking.holding import hold
 from mlstore.engine.asking.lookup import Answer
 from mlstore.engine.asking.questions import Asker, KnownAt, LabelClocks, check_labels, known_instant
-from mlstore.engine.asking.selection import Features, Selected, select, status_names
+from mlstore.engine.asking.selection import Features
 from mlstore.engine.history.offline import Blocks
 from mlstore.engine.parallel import in_parallel
 from mlstore.engine.session import ReadContext, Session
@@ -52,8 +53,8 @@ def training_set(session: Session, labels: Any, features: Features, options: Opt
 
 def join_labels(context: ReadContext, table: pa.Table, features: Features, options: Options) -> pa.Table:
     """A table of labels with its features, and where they come from."""
-    selection = _select(context, table.schema, features, options)
-    joiner = _Joiner(selection, [context.history(selected.relation) for selected in selection], options)
+    plan = _select(context, table.schema, features, options)
+    joiner = _Joiner(plan, [context.history(selected.relation) for selected in plan.stored], options)
     pieces = [joiner.join(piece) for piece in _pieces(table)]
     columns = [pa.chunked_array(chunks) for chunks in zip(*pieces, strict=True)]
     schema = joiner.schema(table.schema, columns)
@@ -69,14 +70,14 @@ def _stream(session: Session, labels: pa.RecordBatchReader, features: Features, 
     """Reader in, reader out: what is read is fixed when the call returns, and each batch is answered when its turn comes."""
     with ExitStack() as stack:
         context = stack.enter_context(session.reading())
-        selection = _select(context, labels.schema, features, options)
-        held = hold(session, context, selection)
+        plan = _select(context, labels.schema, features, options)
+        held = hold(session, context, plan.stored)
         if held is None:  # nothing here can keep segments in place but the transaction itself
-            histories: Sequence[Blocks] = [context.history(selected.relation) for selected in selection]
+            histories: Sequence[Blocks] = [context.history(selected.relation) for selected in plan.stored]
             transaction = stack.pop_all()
         else:
             histories, transaction = held, ExitStack()
-        joiner = _Joiner(selection, histories, options)
+        joiner = _Joiner(plan, histories, options)
         nothing = joiner.join(labels.schema.empty_table())
         metadata = {**(labels.schema.metadata or {}), **provenance.describe_stream(joiner.spec(context))}
     schema = joiner.schema(labels.schema, nothing).with_metadata(metadata)
@@ -92,18 +93,20 @@ def _stream(session: Session, labels: pa.RecordBatchReader, features: Features, 
     return pa.RecordBatchReader.from_batches(schema, answers())
 
 
-def _select(context: ReadContext, labels: pa.Schema, features: Features, options: Options) -> list[Selected]:
+def _select(context: ReadContext, labels: pa.Schema, features: Features, options: Options) -> FeaturePlan:
     check_labels(labels, options.timestamp)
     if options.known_at is not None and options.known_at != "label":
         known_instant(options.known_at)
-    selection = select(context.catalog, features, taken=labels.names, full_names=options.full_names, status=options.status)
+    plan = plan_features(context.catalog, features, taken=labels.names, full_names=options.full_names, status=options.status)
+    plan.require_brought(labels.names, "labels")
     if options.ttl_ns is None:
-        return selection
+        return plan
     # A ttl of this call stands in for the view's; that of a reference is closer still.
-    return [
+    stored = [
         selected if selected.way.ttl_ns is not None else replace(selected, way=replace(selected.way, ttl_ns=options.ttl_ns))
-        for selected in selection
+        for selected in plan.stored
     ]
+    return replace(plan, stored=stored)
 
 
 def _pieces(table: pa.Table) -> Iterator[pa.Table]:
@@ -115,14 +118,12 @@ def _pieces(table: pa.Table) -> Iterator[pa.Table]:
 class _Joiner:
     """What answers pieces of labels, one like the other; counts the rows that were given what was not yet known."""
 
-    def __init__(self, selection: Sequence[Selected], histories: Sequence[Blocks], options: Options) -> None:
-        self._selection = selection
+    def __init__(self, plan: FeaturePlan, histories: Sequence[Blocks], options: Options) -> None:
+        self._plan = plan
+        self._selection = selection = plan.stored
         self._histories = histories
         self._options = options
         self._clocks = LabelClocks(options.timestamp, options.known_at)
-        self._names: list[str] = []
-        for selected in selection:
-            self._names += [*selected.outputs, *(status_names(selected) if options.status else ())]
         self._leaks = dict.fromkeys((f"{selected.way.prefix}{selected.relation.label}" for selected in selection), 0)
 
     def join(self, labels: pa.Table) -> list[pa.Array]:
@@ -137,23 +138,23 @@ class _Joiner:
             if self._options.leakage != "ignore":
                 name = f"{selected.way.prefix}{selected.relation.label}"
                 self._leaks[name] += answer.count_unknown(asker.label_ticks(selected))
-        return columns
+        return self._plan.finish(labels, columns)
 
     def schema(self, labels: pa.Schema, columns: Sequence[pa.Array | pa.ChunkedArray]) -> pa.Schema:
-        return pa.schema([*labels, *(pa.field(name, column.type) for name, column in zip(self._names, columns, strict=True))])
+        return pa.schema([*labels, *(pa.field(name, column.type) for name, column in zip(self._plan.outputs, columns, strict=True))])
 
     def spec(self, context: ReadContext) -> provenance.Spec:
-        references = tuple(reference for selected in self._selection for reference in selected.references)
         options = self._options
         known_at = None if options.known_at is None else str(options.known_at)
         return provenance.Spec(
             version=provenance.version_of(context),
-            features=references,
-            outputs=tuple(self._names),
+            features=self._plan.references,
+            outputs=self._plan.outputs,
             timestamp=options.timestamp,
             known_at=known_at,
             full_names=options.full_names,
             status=options.status,
+            functions=self._plan.functions,
         )
 
     def judge(self, metadata: dict[bytes, bytes]) -> None:
