@@ -20,6 +20,7 @@ from mlstore.format.rows import RowPlan, RowReader, compile_plan
 from mlstore.schema.arguments import Argument, ondemand_layout, resolve_arguments
 from mlstore.schema.dtypes import DType
 from mlstore.schema.entity import Entity
+from mlstore.schema.functions import find_function, is_loaded
 from mlstore.schema.layout import Field, Layout, table_layout, view_layout
 from mlstore.schema.ondemand import OnDemandView
 from mlstore.schema.outputs import Output, resolve_outputs, window_layout
@@ -352,6 +353,18 @@ def _searchable(entry: CatalogEntry) -> str:
     references = definition.references if isinstance(definition, FeatureService | OnDemandView) else ()
     words = (entry.label, definition.description, definition.owner, *columns, *references, *definition.tags, *definition.tags.values())
     return " ".join(words).lower()
+
+
+def computable_views(catalog: Catalog, modules: Collection[str] = ()) -> tuple[str, ...]:
+    """The on-demand views that this process can compute; FunctionMissingError: the newest of one of these modules is not among them."""
+    found = []
+    for entry in catalog.current():
+        code = entry.definition.code if isinstance(entry.definition, OnDemandView) else None
+        if code is not None and code.module in modules and entry is catalog.find("relation", entry.name)[-1]:
+            find_function(code, f"on-demand view {entry.label}")
+        if entry.kind == "on_demand" and (code is None or is_loaded(code)):
+            found.append(entry.label)
+    return tuple(sorted(found))
 
 
 def suggest(wrong: str, known: object) -> str:

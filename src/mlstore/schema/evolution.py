@@ -14,6 +14,7 @@ from mlstore.errors import DefinitionError
 from mlstore.schema.declarations import same
 from mlstore.schema.dtypes import DType, widens
 from mlstore.schema.entity import Entity
+from mlstore.schema.functions import FunctionCode
 from mlstore.schema.ondemand import OnDemandView
 from mlstore.schema.record import Definition
 from mlstore.schema.service import FeatureService
@@ -110,9 +111,13 @@ def _bearable_changes(old: Definition, new: Definition) -> Iterator[str]:
                 yield f"{name}: added ({dtype})"
             elif widens(old.schema[name], dtype) and name not in (old.key if isinstance(old, Table) else ()):
                 yield f"{name}: {old.schema[name]} -> {dtype}"
-    if isinstance(old, OnDemandView) and isinstance(new, OnDemandView) and old.code != new.code:
+    if isinstance(old, OnDemandView) and isinstance(new, OnDemandView) and _moved(old.code, new.code):
         yield "function: its text or place changed, not what it does"
     yield from _differences(old, new, _BEARABLE)
+
+
+def _moved(old: FunctionCode | None, new: FunctionCode | None) -> bool:
+    return old is not None and new is not None and old != new and old.digest == new.digest
 
 
 def _differences(old: object, new: object, names: tuple[str, ...]) -> Iterator[str]:

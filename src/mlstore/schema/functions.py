@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import dis
+import importlib
 import inspect
 import io
 import textwrap
@@ -19,7 +20,7 @@ from operator import itemgetter
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from mlstore.errors import DefinitionError, FunctionMissingError
+from mlstore.errors import DefinitionError, FunctionMissingError, UsageError
 
 MAX_SOURCE = 1 << 16
 _CURE = "make it a constant, a module, or a function or class with a name, which can be told apart; or import it inside the function"
@@ -35,17 +36,40 @@ class FunctionCode:
     source: str
     digest: str
 
+    @property
+    def module(self) -> str:
+        return self.name.partition(":")[0]
+
+    @property
+    def function(self) -> str:
+        return self.name.partition(":")[2]
+
 
 _loaded: dict[str, Callable[..., Any]] = {}  # by hash
-_digests: dict[str, str] = {}  # by name, the latest
+_latest: dict[str, FunctionCode] = {}  # by name, whatever the module
 
 
 def load_function(function: Callable[..., Any], place: str) -> FunctionCode:
     """The code of a function, which is from now on found in this process; DefinitionError: it cannot be told what it does."""
     code = code_of(function, place)
     _loaded[code.digest] = function
-    _digests[code.name] = code.digest
+    _latest[code.function] = code
     return code
+
+
+def import_module(name: str) -> None:
+    """Import a module that the user has named; UsageError: it cannot be."""
+    try:
+        importlib.import_module(name)
+    except Exception as cause:
+        raise UsageError(
+            f"module {name!r:.80} cannot be imported: {type(cause).__name__}: {cause}", hint="it is looked for on sys.path, as by import"
+        ) from cause
+
+
+def is_loaded(code: FunctionCode) -> bool:
+    """Whether this process has the function."""
+    return code.digest in _loaded
 
 
 def find_function(code: FunctionCode, place: str) -> Callable[..., Any]:
@@ -53,16 +77,16 @@ def find_function(code: FunctionCode, place: str) -> Callable[..., Any]:
     found = _loaded.get(code.digest)
     if found is not None:
         return found
-    module = code.name.partition(":")[0]
-    other = _digests.get(code.name)
+    other = _latest.get(code.function)
     if other is not None:
         raise FunctionMissingError(
-            f"{place}: {code.name} has changed: hash {code.digest[:12]} is registered, {other[:12]} is loaded",
+            f"{place}: its function has changed: {code.name} with hash {code.digest[:12]} is registered, {other.name} with hash "
+            f"{other.digest[:12]} is loaded",
             hint="apply the view as it is now, which makes a new version of it; or load the code as it was",
         )
     raise FunctionMissingError(
         f"{place}: its function {code.name} (hash {code.digest[:12]}) is not loaded in this process, and nothing from the file is ever run",
-        hint=f"import the module that defines it, or let store.use({module!r}) import it",
+        hint=f"import the module that defines it, or let store.use({code.module!r}) do it; on the command line: --code FILE.py",
     )
 
 
