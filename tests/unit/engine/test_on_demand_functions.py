@@ -217,14 +217,14 @@ def give_large(columns: dict[str, Any]) -> Any:
 
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A module of a user's, `shop_features`, and a process that has not loaded it."""
+    """A module of a user's, `features_of_shop`, and a process that has not loaded it."""
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr("mlstore.schema.functions._loaded", {})
     monkeypatch.setattr("mlstore.schema.functions._latest", {})
-    path = tmp_path / "shop_features.py"
+    path = tmp_path / "features_of_shop.py"
     write_module(path, "2")
     yield path
-    sys.modules.pop("shop_features", None)
+    sys.modules.pop("features_of_shop", None)
 
 
 def write_module(path: Path, factor: str) -> None:
@@ -234,7 +234,7 @@ def write_module(path: Path, factor: str) -> None:
         f"def twice(columns):\n    return {{'y': columns['x'] * {factor}}}\n"
     )
     importlib.invalidate_caches()
-    sys.modules.pop("shop_features", None)
+    sys.modules.pop("features_of_shop", None)
 
 
 def forget_functions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,29 +243,29 @@ def forget_functions(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_function_that_is_not_loaded_is_not_run_but_asked_for(store: ml.Store, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.apply(importlib.import_module("shop_features").twice)
-    sys.modules.pop("shop_features")
+    store.apply(importlib.import_module("features_of_shop").twice)
+    sys.modules.pop("features_of_shop")
     forget_functions(monkeypatch)
 
-    with pytest.raises(ml.FunctionMissingError, match=r"shop_features:twice .* is not loaded.*store\.use\('shop_features'\)"):
+    with pytest.raises(ml.FunctionMissingError, match=r"features_of_shop:twice .* is not loaded.*store\.use\('features_of_shop'\)"):
         store.online_features("twice", {"x": 1.0})
-    assert "shop_features" not in sys.modules
+    assert "features_of_shop" not in sys.modules
 
-    assert store.use("shop_features:twice") == ("twice",)
+    assert store.use("features_of_shop:twice") == ("twice",)
     assert store.online_features("twice", {"x": 1.0})["y"] == 2.0
 
 
 def test_a_function_that_has_changed_is_refused_until_it_is_applied(store: ml.Store, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.apply(importlib.import_module("shop_features").twice)
+    store.apply(importlib.import_module("features_of_shop").twice)
     forget_functions(monkeypatch)
     write_module(shop, "3")
 
     with pytest.raises(ml.FunctionMissingError, match="its function has changed"):
-        store.use("shop_features")
+        store.use("features_of_shop")
     with pytest.raises(ml.FunctionMissingError, match="its function has changed"):
         store.training_set({"x": [1.0], "event_timestamp": ["2024-01-01"]}, "twice")
 
-    plan = store.apply(importlib.import_module("shop_features").twice)
+    plan = store.apply(importlib.import_module("features_of_shop").twice)
 
     assert [change.action for change in plan.changes] == ["new_version"]
     assert store.online_features("twice", {"x": 1.0})["y"] == 3.0
@@ -282,8 +282,8 @@ def test_a_module_that_cannot_be_imported_is_told(store: ml.Store) -> None:
 def test_the_file_holds_the_text_and_opening_it_runs_nothing(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "shop.mls"
     with ml.open(path) as store:
-        store.apply(importlib.import_module("shop_features").twice)
-    sys.modules.pop("shop_features")
+        store.apply(importlib.import_module("features_of_shop").twice)
+    sys.modules.pop("features_of_shop")
     forget_functions(monkeypatch)
 
     with ml.open(path) as store:
@@ -292,4 +292,4 @@ def test_the_file_holds_the_text_and_opening_it_runs_nothing(shop: Path, tmp_pat
         assert isinstance(entry.definition, ml.OnDemandView)
         assert entry.definition.code is not None
         assert "return {'y': columns['x'] * 2}" in entry.definition.code.source
-        assert "shop_features" not in sys.modules
+        assert "features_of_shop" not in sys.modules
