@@ -180,8 +180,10 @@ class Catalog:
         return found[-1].definition
 
     def service(self, name: str) -> FeatureService | None:
-        for entry in reversed(self.find("relation", name)):
-            if isinstance(entry.definition, FeatureService):
+        """The service of a name: its newest version, or the one asked for, `model@2`."""
+        bare, _, version = name.partition("@")
+        for entry in reversed(self.find("relation", bare)):
+            if isinstance(entry.definition, FeatureService) and version in ("", str(entry.version)):
                 return entry.definition
         return None
 

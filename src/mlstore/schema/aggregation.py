@@ -14,14 +14,14 @@ from typing import Any, Literal, NamedTuple
 import pyarrow as pa
 
 from mlstore.errors import DefinitionError
-from mlstore.schema.declarations import FieldEquality, check_name, checked_duration, duration_ns, set_field
+from mlstore.schema.declarations import FieldEquality, check_name, checked_duration, duration_ns, same, set_field
 from mlstore.schema.dtypes import DType, float64, int64, list_
 from mlstore.schema.durations import format_duration, parse_duration
+from mlstore.schema.expression import Expression
 from mlstore.schema.window import MAX_ROWS, Window, checked_window
 
 Over = Literal["any", "plain", "number"]
 Gives = Literal["count", "sum", "float", "value", "values", "counts"]
-Expression = Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,7 @@ class Aggregation(FieldEquality):
             check_name(self.by, f"{place}: by=")
         for field in ("functions", "windows", "q", "bins"):
             set_field(self, field, tuple(getattr(self, field)))
+        check_condition(self.where, place)
         self._check_functions(place)
         self._check_parameters(place)
         if not self.windows:
@@ -198,7 +199,7 @@ class Aggregation(FieldEquality):
         options = []
         for field in ("n", "q", "k", "bins", "half_life", "by", "where", "name"):
             value = getattr(self, field)
-            if value is not None and value != ():
+            if value is not None and not same(value, ()):
                 options.append(f"{field}={value!r}")
         functions = repr(self.functions[0]) if len(self.functions) == 1 else repr(list(self.functions))
         return f"agg({', '.join([repr(self.column), functions, f'windows={list(self.windows)!r}', *options])})"
@@ -317,6 +318,12 @@ def agg(
         where=where,
         name=name,
     )
+
+
+def check_condition(where: object, place: str) -> None:
+    """Refuse a where= that is no expression."""
+    if where is not None and not isinstance(where, Expression):
+        raise DefinitionError(f"{place}: where={where!r:.60} is no expression", hint='such as where=ml.col("kind") == "buy"')
 
 
 def output_type(function: str, column: DType) -> DType:

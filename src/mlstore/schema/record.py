@@ -9,6 +9,7 @@ from mlstore.errors import CorruptionError, FormatVersionError
 from mlstore.schema.aggregation import Aggregation
 from mlstore.schema.dtypes import DType, parse_dtype
 from mlstore.schema.entity import Entity
+from mlstore.schema.expression import Expression
 from mlstore.schema.frozen import FrozenMap
 from mlstore.schema.service import FeatureService
 from mlstore.schema.table import Table
@@ -67,12 +68,16 @@ def _packed(value: object) -> object:
         return [_packed(item) for item in value]
     if isinstance(value, Aggregation | Window):
         return {field.name: _packed(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Expression):
+        return value.to_record()
     return value.name if isinstance(value, Entity | FeatureView | Table) else value
 
 
 def _unpacked(name: str, value: Any, kind: str) -> object:
     if name in _PARTS:
         return tuple(_made(_PARTS[name], part, kind) for part in value)
+    if name == "where":
+        return None if value is None else Expression.from_record(value)
     if name in _TYPED:
         return {column: parse_dtype(spec) for column, spec in value}
     if name == "tags":
