@@ -20,6 +20,8 @@ from mlstore.format.keys import Keys, KeySpec, decode_keys
 from mlstore.format.order import order_rows, take_ints
 from mlstore.schema.timestamps import NULL_TIME
 
+EVENT_TIME, CREATED = " time", " created"  # columns of any source: its clocks as ticks; no name has a space
+
 
 @dataclass(frozen=True, slots=True)
 class Events:
@@ -52,8 +54,12 @@ class Source:
         return len(self.entity.dtypes) == len(self.relation.key_spec.dtypes)
 
     def feature(self, column: str) -> int | None:
-        """The number of a column among the features; None: it is one of the keys."""
+        """The number of a column among the features; None: it is a key or a clock."""
         return self.relation.numbers.get(column)
+
+    def numbers(self, columns: Sequence[str]) -> list[int]:
+        """The numbers of those columns that are features."""
+        return [self.relation.numbers[column] for column in columns if column in self.relation.numbers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +122,7 @@ class EventFinder:
         self._wanted = wanted
         self._count = len(keys)
         self._prefixes = Prefixes(source.relation.key_spec, source.entity, keys)
-        self._numbers = [number for column in wanted.columns if (number := source.feature(column)) is not None]
+        self._numbers = source.numbers(wanted.columns)
         blocks = history.blocks(keys=self._prefixes.bounds(), first_time=wanted.first_time, last_time=wanted.last_time)
         located = map(self._locate, blocks if self._count else [])
         self._located = [found for found in located if (found.end > found.begin).any()]
@@ -140,7 +146,9 @@ class EventFinder:
             whole = self._as_they_lie(self._located[piece.owner].of(piece.first, piece.last))
             if whole is not None:
                 return whole
-        return Grouped(self._merged([located.of(piece.first, piece.last) for located in self._located], piece.last - piece.first), False)
+        return Grouped(
+            self._merged([located.of(piece.first, piece.last) for located in self._located], piece.last - piece.first), has_gaps=False
+        )
 
     def _locate(self, block: Block) -> Located:
         block.open(self._numbers)  # now: threads to come have no transaction
@@ -174,8 +182,8 @@ class EventFinder:
             offsets = np.append(begins, high)
         rows = slice(low, high)
         created = block.created_of(np.arange(low, high)) if self._wanted.with_created else NO_NUMBERS
-        columns = {name: self._column(block, name, rows) for name in self._wanted.columns}
-        return Grouped(Events(offsets - low, block.content.time[rows], created, columns), has_gaps)
+        columns = {name: column_of(block, self._source, name, rows) for name in self._wanted.columns}
+        return Grouped(Events(offsets - low, block.content.time[rows], created, columns), has_gaps=has_gaps)
 
     def _has_bound(self, block: Block) -> bool:
         """Whether what was known when may leave out rows of a block."""
@@ -198,7 +206,7 @@ class EventFinder:
         is_ordered = bool((order == np.arange(len(order))).all())
         columns = {}
         for name in self._wanted.columns:
-            column = _one(pa.chunked_array([self._column(block, name, rows) for block, rows, _ in picks], self._type(name)))
+            column = _one(pa.chunked_array([column_of(block, self._source, name, rows) for block, rows, _ in picks], self._type(name)))
             columns[name] = column if is_ordered else column.take(pa.array(order))
         kept = created if self._wanted.with_created else NO_NUMBERS
         return Events(offsets, take_ints(time, order), take_ints(kept, order) if kept.size else kept, columns)
@@ -222,25 +230,34 @@ class EventFinder:
         return (rows, codes) if counts.all() else (rows[counts], codes[counts])
 
     def _type(self, name: str) -> pa.DataType:
+        if name in (EVENT_TIME, CREATED):
+            return pa.int64()
         relation, number = self._source.relation, self._source.feature(name)
         fields = relation.layout.keys if number is None else relation.layout.features
         return next(field.dtype.arrow for field in fields if field.name == name)
 
-    def _column(self, block: Block, name: str, rows: Int64 | slice) -> pa.Array:
-        number = self._source.feature(name)
-        if number is None:
-            return self._key_column(block, name, rows)
-        column = block.column(number)
-        return column.slice(rows.start, rows.stop - rows.start) if isinstance(rows, slice) else column.take(pa.array(rows))
 
-    def _key_column(self, block: Block, name: str, rows: Int64 | slice) -> pa.Array:
-        relation = self._source.relation
-        wanted = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
-        first = int(np.searchsorted(block.offsets, wanted[0], "right")) - 1
-        positions = np.searchsorted(block.offsets, wanted, "right") - 1
-        part = next(place for place, field in enumerate(relation.layout.keys) if field.name == name)
-        values = decode_keys(relation.key_spec, block.keys.slice(first, int(positions.max()) + 1))[part]
-        return values.take(pa.array(positions - first))
+def column_of(block: Block, source: Source, name: str, rows: Int64 | slice) -> pa.Array:
+    """A column of some rows of a block (at least one): a feature, a key or a clock."""
+    if name == EVENT_TIME:
+        return pa.array(block.content.time[rows])
+    places = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+    if name == CREATED:
+        created = block.created_of(places)
+        return pa.array(created, mask=created == NULL_TIME)
+    number = source.feature(name)
+    if number is None:
+        return _key_column(block, source, name, places)
+    column = block.column(number)
+    return column.slice(rows.start, rows.stop - rows.start) if isinstance(rows, slice) else column.take(pa.array(rows))
+
+
+def _key_column(block: Block, source: Source, name: str, rows: Int64) -> pa.Array:
+    positions = block.key_of(rows)
+    first, last = int(positions.min()), int(positions.max())
+    part = next(place for place, field in enumerate(source.relation.layout.keys) if field.name == name)
+    values = decode_keys(source.relation.key_spec, block.keys.slice(first, last + 1))[part]
+    return values.take(pa.array(positions - first))
 
 
 def _cut(owner: Int64, events: Int64, *, shared: int) -> Iterator[Piece]:
