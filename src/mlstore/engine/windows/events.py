@@ -156,8 +156,8 @@ class EventFinder:
         begin, end = block.offsets[first], block.offsets[last]
         if self._source.is_whole:
             positions = np.where(first < last, first, -1)
-            span = (np.full(self._count, bound, np.int64) for bound in (self._wanted.first_time, self._wanted.last_time))
-            find_ranges(positions, *span, np.ascontiguousarray(block.offsets), block.content.time, begin, end)
+            first_time, last_time = (np.full(self._count, time, np.int64) for time in (self._wanted.first_time, self._wanted.last_time))
+            find_ranges(positions, first_time, last_time, np.ascontiguousarray(block.offsets), block.content.time, begin, end)
         return Located(block, begin, end)
 
     def _as_they_lie(self, located: Located) -> Grouped | None:
