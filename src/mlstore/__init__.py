@@ -4,7 +4,7 @@
 >>> store = ml.open(":memory:")
 """
 
-from mlstore.engine.asking.explain import Explanation
+from mlstore.engine.asking.explanation import Explanation
 from mlstore.engine.asking.keyrange import OnlineRows
 from mlstore.engine.asking.reader import OnlineReader
 from mlstore.engine.asking.reading import Rows

@@ -125,10 +125,18 @@ class Relation:
         self.numbers = {field.name: number for number, field in enumerate(layout.features)}
         self._revisions = revisions
         self._lines = lines  # the line that made each revision
+        self._remembered: dict[Hashable, Any] = {}
 
     @lazy
     def plan(self) -> RowPlan:
         return compile_plan(self.revision, self._revisions[self.revision])
+
+    def remember(self, question: Hashable, answer: Callable[[], Answer]) -> Answer:
+        """What was worked out before from this relation, which never changes; else the answer, kept."""
+        found: Answer | None = self._remembered.get(question)
+        if found is None:
+            found = self._remembered[question] = answer()
+        return found
 
     @lazy
     def rows(self) -> RowReader:

@@ -240,7 +240,7 @@ def agg(
         ================================  ==============================================  ========================
         count                             values; rows without a column                   int64
         sum                               of integers and bools exact, else in float64    int64, float64
-        mean, std, var, skew, kurtosis    sample moments, as pandas gives them            float64
+        mean, std, var, skew, kurtosis    sample moments, corrected for bias              float64
         min, max                          of anything with an order                       the column's type
         first, last                       by (event time, created, order of writing)      the column's type
         first_n, last_n                   at most `n`, oldest first, newest first         list of the column's type

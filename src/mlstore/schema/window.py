@@ -12,6 +12,14 @@ from mlstore.schema.durations import format_duration, parse_duration
 WindowKind = Literal["time", "lifetime", "tumbling", "hopping", "session", "rows"]
 
 _HINT = "give '7d', a timedelta, 'lifetime', ml.tumbling('1d'), ml.hopping('7d', hop='1d'), ml.session('30m') or ml.last_rows(10)"
+_NEEDED: dict[str, tuple[str, ...]] = {
+    "time": ("length_ns",),
+    "lifetime": (),
+    "tumbling": ("length_ns",),
+    "hopping": ("length_ns", "hop_ns"),
+    "session": ("gap_ns",),
+    "rows": ("rows",),
+}
 MAX_ROWS = 2**31 - 1
 
 
@@ -31,6 +39,12 @@ class Window:
     gap_ns: int = 0
     rows: int = 0
     shift_ns: int = 0
+
+    def __post_init__(self) -> None:
+        needed = _NEEDED.get(self.kind)
+        numbers = {name: getattr(self, name) for name in ("length_ns", "hop_ns", "gap_ns", "rows")}
+        if needed is None or self.shift_ns < 0 or any((number > 0) != (name in needed) for name, number in numbers.items()):
+            raise DefinitionError(f"{self.kind!r:.60} with {numbers} is no window", hint=_HINT)
 
     @property
     def label(self) -> str:

@@ -37,6 +37,11 @@ class Selected:
         return self.relation.layout.ttl_ns if self.way.ttl_ns is None else self.way.ttl_ns
 
     @property
+    def stored(self) -> Relation:
+        """Whose rows answer: its own, or those of a window view's source."""
+        return self.relation if self.relation.window is None else self.relation.window.source
+
+    @property
     def references(self) -> list[str]:
         """The features as `view@version:feature`: enough to find the same ones again."""
         entry, features = self.relation.entry, self.relation.layout.features
@@ -91,6 +96,10 @@ def _check_keys(relation: Relation, reference: Reference) -> None:
     for name, _ in reference.keys:
         if name not in keys:
             raise UsageError(f"{str(reference)!r}: {relation.label} has no key {name!r}", hint=suggest(name, keys))
+    if relation.window is not None and reference.ttl_ns is not None:
+        raise UsageError(
+            f"{str(reference)!r}: {relation.label} is a window view, which has no ttl", hint="its windows say how old an event may be"
+        )
 
 
 def status_names(selected: Selected) -> list[str]:
