@@ -7,7 +7,8 @@ import pyarrow.compute as pc
 
 from mlstore.engine.writing import deleting, ingest
 from mlstore.engine.writing.appending import Pace
-from mlstore.engine.writing.ingest import Mode, Progress
+from mlstore.engine.writing.batch import Mode
+from mlstore.engine.writing.ingest import Progress
 from mlstore.engine.writing.streaming import Stream
 from mlstore.face.base import Face, check_choice, user
 from mlstore.format.manifest import Commit

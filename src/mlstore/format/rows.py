@@ -229,7 +229,7 @@ class RowPlan:
 def compile_plan(revision: int, fields: Sequence[tuple[str, DType]]) -> RowPlan:
     """The plan of a schema revision whose features are these, in this order."""
     features = tuple(_feature(name, dtype) for name, dtype in fields)
-    readings = [_reading(name, dtype.arrow) for name, dtype in fields]
+    readings = [reading_of(name, dtype.arrow) for name, dtype in fields]
     layout = RowLayout(
         revision,
         [_KINDS[feature.kind] for feature in features],
@@ -252,7 +252,7 @@ def _feature(name: str, dtype: DType) -> _Feature:
     )
 
 
-def _reading(name: str, kind: pa.DataType) -> tuple[int, Callable[[bytes], object] | None]:
+def reading_of(name: str, kind: pa.DataType) -> tuple[int, Callable[[bytes], object] | None]:
     """How the kernel makes Python objects of a feature, and the converter if it cannot alone."""
     if pa.types.is_timestamp(kind):
         return READINGS[kind.unit], None

@@ -9,7 +9,9 @@ from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from mlstore._core.tail import tail_items
 from mlstore.engine.catalog import Relation
 from mlstore.engine.history.block import Content, Deletes, Int64, Lend
 from mlstore.engine.versions import LIVE
@@ -39,6 +41,13 @@ def put_rows(
     prefix, suffixes = tail_prefix(relation.table, line), encode_clocks(*clocks)
     alive = DELETED.pack(LIVE)
     writer.put_many(TAIL, sorted((prefix + key + suffix, alive + row) for key, suffix, row in zip(keys, suffixes, rows, strict=True)))
+
+
+def put_laid(
+    writer: Writer, relation: Relation, line: int, keys: list[bytes], offsets: Int64, cuts: Int64, laid: NDArray[np.uint8]
+) -> None:
+    """Add live rows that lie by key, oldest first; see `_core.tail`."""
+    writer.put_many(TAIL, tail_items(tail_prefix(relation.table, line), keys, offsets, cuts, laid, LIVE))
 
 
 def hide_rows(writer: Writer, records: Iterable[bytes], seq: int) -> int:

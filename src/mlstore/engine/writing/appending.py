@@ -5,6 +5,7 @@ Knows no threads and writes nothing.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from operator import itemgetter
 from typing import Any, NoReturn
 
@@ -12,11 +13,16 @@ import numpy as np
 import pyarrow as pa
 
 from mlstore.engine.catalog import Relation
+from mlstore.engine.writing.packing import Packed, Pair, pack_dicts, pack_pairs, pair_up, unpack_pairs
 from mlstore.errors import SchemaMismatchError, UsageError
-from mlstore.schema.conform import Conformed, conform, join
+from mlstore.schema.conform import Conformed, conform
 from mlstore.schema.frames import table_of_values, to_table
 
-Values = tuple[Any, ...]
+
+class Values(tuple[Any, ...]):
+    """The values of a row that has to go through Arrow, in the order of its form's names."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,7 @@ class Pace:
 
 
 class Form:
-    """How a row of one revision is taken apart: a tuple of its values in the order of `names`."""
+    """How a row of one revision is taken in: packed at once where its values are plain, else as they are, in the order of `names`."""
 
     def __init__(self, relation: Relation) -> None:
         layout = relation.layout
@@ -45,9 +51,14 @@ class Form:
         nested = {field.name for field in layout.features if field.dtype.parts}
         self._nested = [place for place, name in enumerate(self.names) if name in nested]
         self._pick: Callable[[Any], Any] = itemgetter(*self.names)
+        self.pack: Callable[[Any], Pair | None] = relation.form.pack if relation.form is not None else _never
 
-    def take(self, row: Mapping[str, Any]) -> Values:
-        """The values of a row, so that the caller may use the dict again."""
+    def take(self, row: Mapping[str, Any]) -> "Pair | Values":
+        """The row, so that the caller may use the dict again."""
+        packed = self.pack(row)
+        return self._values(row) if packed is None else packed
+
+    def _values(self, row: Mapping[str, Any]) -> Values:
         try:
             values = self._pick(row)
             fits = len(row) == len(self.names)
@@ -57,19 +68,19 @@ class Form:
             self._refuse(row)
         if len(self.names) == 1:
             values = (values,)
-        return self._own(values) if self._nested else values
+        return Values(self._own(values) if self._nested else values)
 
     def table(self, rows: list[Values]) -> pa.Table:
         layout = self.relation.layout
         return table_of_values(self.names, rows, what=f"data for {self.relation.label}", layout=layout)
 
-    def _own(self, values: Values) -> Values:
+    def _own(self, values: Sequence[Any]) -> Sequence[Any]:
         # Buffers of vectors are used again and again; a copy makes it safe.
         own = list(values)
         for place in self._nested:
             if isinstance(own[place], list | np.ndarray):
                 own[place] = own[place].copy()
-        return tuple(own)
+        return own
 
     def _refuse(self, row: Any) -> NoReturn:
         layout = self.relation.layout
@@ -77,38 +88,54 @@ class Form:
         raise SchemaMismatchError(f"data for {self.relation.label}: {row!r:.60} is not a row", hint="give a dict of all columns")
 
 
+def _never(row: Any) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Rows appended together, as they came and as they fitted then."""
+class Together:
+    """Rows appended together, packed as the relation wanted them then."""
 
-    table: pa.Table
     relation: Relation
-    fitted: Conformed
+    pairs: list[Pair]
 
 
-Item = Values | Batch
+Item = Pair | Values | Together
+
+
+def take_together(relation: Relation, data: Any) -> Together:
+    """Rows that are to become visible together; refused here and now if one does not fit."""
+    pairs = pack_dicts(relation, data)
+    if pairs is None:
+        table = to_table(data, what=f"data for {relation.label}", layout=relation.layout)
+        pairs = pair_up(relation, conform(relation.layout, table))
+    return Together(relation, pairs)
 
 
 def rows_of(item: Item) -> int:
-    return item.table.num_rows if isinstance(item, Batch) else 1
+    return len(item.pairs) if isinstance(item, Together) else 1
 
 
-def fit(form: Form, items: Sequence[Item], relation: Relation) -> Conformed:
+def fit(form: Form, items: Sequence[Item], relation: Relation) -> Packed | None:
     """The items in their order as the relation wants them now; features added since the form was made are null."""
-    parts: list[Conformed] = []
-    rows: list[Values] = []
-    for item in items:
-        if not isinstance(item, Batch):
-            rows.append(item)
-            continue
-        if rows:
-            parts.append(_conform(form, form.table(rows), relation))
-            rows = []
-        is_same = relation.revision == item.relation.revision
-        parts.append(item.fitted if is_same else _conform(form, item.table, relation))
-    if rows:
-        parts.append(_conform(form, form.table(rows), relation))
-    return join(parts)
+    if relation.is_same(form.relation) and {*map(type, items)} == {tuple}:
+        return pack_pairs(relation, items)  # type: ignore[arg-type]  # a plain tuple is a pair
+    pairs: list[Pair] = []
+    for kind, alike in groupby(items, type):
+        if kind is Values:
+            pairs += pair_up(relation, _conform(form, form.table([item for item in alike if isinstance(item, Values)]), relation))
+        elif kind is tuple:
+            pairs += _renewed(form, form.relation, [item for item in alike if type(item) is tuple], relation)
+        else:
+            pairs += (pair for item in alike if isinstance(item, Together) for pair in _renewed(form, item.relation, item.pairs, relation))
+    return pack_pairs(relation, pairs) if pairs else None
+
+
+def _renewed(form: Form, before: Relation, pairs: list[Pair], relation: Relation) -> list[Pair]:
+    """Pairs of what the relation was before, as it is now."""
+    if not pairs or relation.is_same(before):
+        return pairs
+    return pair_up(relation, _conform(form, unpack_pairs(before, pairs), relation))
 
 
 def _conform(form: Form, table: pa.Table, relation: Relation) -> Conformed:

@@ -11,6 +11,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,11 +19,9 @@ from mlstore.engine import limits
 from mlstore.engine.catalog import Relation
 from mlstore.engine.session import Session
 from mlstore.engine.writing import ingest, upkeep
-from mlstore.engine.writing.appending import Batch, Form, Pace, fit, rows_of
+from mlstore.engine.writing.appending import Form, Pace, fit, rows_of, take_together
 from mlstore.engine.writing.receipts import Group, Outcome, Receipt
 from mlstore.errors import ClosedError, InvalidDataError, MlstoreError, SchemaMismatchError, StoreBusyError, StoreError, UsageError
-from mlstore.schema.conform import conform
-from mlstore.schema.frames import to_table
 
 _REMEMBERED = 1000  # refusals that nobody has looked at yet
 
@@ -98,12 +97,10 @@ class Stream:
         """
         while True:
             form = self._form
-            layout = form.relation.layout
-            table = to_table(data, what=f"data for {self._label}", layout=layout)
-            rows = table.num_rows
+            batch = take_together(form.relation, data)
+            rows = rows_of(batch)
             if rows > min(limits.DIRECT_ROWS, self._pace.max_pending):
                 raise UsageError(f"{self._label}: a batch of {rows} rows is too large for the stream", hint="write() it, or cut it up")
-            batch = Batch(table, form.relation, conform(layout, table))
             with self._lock:
                 if self._refusal is not None or self._pending + rows > self._pace.max_pending:
                     self._wait_for_room(rows, timeout)
@@ -244,11 +241,11 @@ class Stream:
         """Write items of a group in one commit; if some do not fit, by halves, until those are alone. What is owed to merging."""
         form, items = group.form, group.items[first:last]
         try:
-            rows = fit(form, items, form.relation)
+            ahead = ingest.fitted(form.relation, fit(form, items, form.relation), partial(fit, form, items))
             commit, relation, owed = ingest.write_few(
                 self._session,
                 self._label,
-                lambda current: rows if current.revision == form.relation.revision else fit(form, items, current),
+                ahead,
                 author=self._author,
                 message=self._message,
             )
