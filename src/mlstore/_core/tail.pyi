@@ -36,6 +36,7 @@ def read_records(
     deleted: Int64,
     address: NDArray[np.uintp],
     size: Int64,
+    revision: NDArray[np.uint16],
     places: NDArray[np.uint32],
 ) -> tuple[int, bytes]:
     """Fill what records say of their rows: by entity key, oldest first. How many keys there are, and the keys end to end."""

@@ -8,7 +8,7 @@ from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE, PyList_New, PyList_S
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcmp, memcpy
 
 from mlstore._core.row_layout cimport HEAD_SIZE
@@ -177,6 +177,7 @@ def read_records(
     int64_t[::1] deleted,            # OUT  [n]
     uintptr_t[::1] address,          # OUT  [n] the row, valid while `records` lives
     int64_t[::1] size,               # OUT  [n]
+    uint16_t[::1] revision,          # OUT  [n] that the row is of
     uint32_t[::1] places,            # OUT  [n] its record
 ):
     """Rows by entity key, oldest first, where records have the newest first; how many keys, and the keys end to end."""
@@ -184,7 +185,7 @@ def read_records(
     cdef int64_t total = 0
     cdef uint8_t* to
     if not n == offsets.shape[0] - 1 == key_sizes.shape[0] == clocks.shape[1] == deleted.shape[0] == address.shape[0] \
-            == size.shape[0] == places.shape[0] or clocks.shape[0] != 3 or prefix_size < 0:
+            == size.shape[0] == revision.shape[0] == places.shape[0] or clocks.shape[0] != 3 or prefix_size < 0:
         raise ValueError("records and outputs differ in length")
     for i in range(n):
         check_record(records, i, prefix_size)
@@ -200,13 +201,13 @@ def read_records(
         memcpy(to, PyBytes_AS_STRING(part_of(records, offsets[i], 0)) + prefix_size, key_sizes[i])
         to += key_sizes[i]
         first = offsets[i]
-        read_key(records, first, offsets[i + 1], clocks, deleted, address, size, places)
+        read_key(records, first, offsets[i + 1], clocks, deleted, address, size, revision, places)
     return k, joined
 
 
 cdef void read_key(
     list records, Py_ssize_t first, Py_ssize_t stop, int64_t[:, ::1] clocks, int64_t[::1] deleted, uintptr_t[::1] address,
-    int64_t[::1] size, uint32_t[::1] places,
+    int64_t[::1] size, uint16_t[::1] revision, uint32_t[::1] places,
 ):
     """The rows of one key, from the last record to the first."""
     cdef Py_ssize_t row, i
@@ -223,6 +224,7 @@ cdef void read_key(
         memcpy(&deleted[row], value, DELETED)
         address[row] = <uintptr_t> (value + DELETED)
         size[row] = PyBytes_GET_SIZE(stored) - DELETED
+        memcpy(&revision[row], value + DELETED, 2)
         places[row] = <uint32_t> i
 
 

@@ -87,11 +87,6 @@ class DecodedRows:
     columns: list[pa.Array]
 
 
-def revision_of(row: bytes) -> int:
-    """The schema revision of a row."""
-    return int.from_bytes(row[:2], "little")
-
-
 def peek(row: bytes) -> tuple[int, int, int, int]:
     """(revision, event_time, created, seq) of a row."""
     if len(row) < HEAD.size:

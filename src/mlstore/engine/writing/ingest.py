@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +40,6 @@ from mlstore.schema.frames import is_stream, to_batches, to_table
 
 Progress = Callable[[int, int | None], None]
 Fit = Callable[[Relation], Packed | None]  # the rows of a write as a relation wants them
-Column: TypeAlias = pa.Array | pa.ChunkedArray
 
 
 def write(session: Session, name: str, data: Any, *, mode: Mode, author: str, message: str, progress: Progress | None) -> Commit:
@@ -87,7 +86,8 @@ def write_packed(context: WriteContext, relation: Relation, packed: Packed, mode
     rows = sort(relation, len(packed.keys), packed.codes, packed.time, packed.created, mode=mode, now_us=context.now_us)
     if mode == "append" and len(packed.rows) >= limits.DIRECT_ROWS:
         keys = Keys.from_encoded(packed.keys, relation.key_spec.kind)
-        return _write_run(context, relation, keys, rows, relation.plan.decode(packed.rows).columns)
+        columns = [pa.chunked_array([column]) for column in relation.plan.decode(packed.rows).columns]
+        return _write_run(context, relation, keys, rows, columns)
     first_seq = take_numbers(context.writer, "seq", len(packed.rows))
     batch = lay(relation, packed, rows, first_seq)
     if mode == "upsert":
@@ -106,7 +106,7 @@ def write_here(context: WriteContext, relation: Relation, rows: Conformed) -> Ta
     return _write_run(context, relation, keys, ordered, rows.features)
 
 
-def _write_run(context: WriteContext, relation: Relation, keys: Keys, rows: Sorted, columns: Sequence[Column]) -> TableChange:
+def _write_run(context: WriteContext, relation: Relation, keys: Keys, rows: Sorted, columns: Sequence[pa.ChunkedArray]) -> TableChange:
     """Append rows as a run of segments."""
     writer, count = context.writer, len(rows.time)
     cuts = plan_cuts(count, [column.nbytes for column in columns])
@@ -117,7 +117,7 @@ def _write_run(context: WriteContext, relation: Relation, keys: Keys, rows: Sort
     return _publish(context, relation, [run], "append")
 
 
-def _run_rows(keys: Keys, rows: Sorted, columns: Sequence[Column]) -> Rows:
+def _run_rows(keys: Keys, rows: Sorted, columns: Sequence[pa.ChunkedArray]) -> Rows:
     return Rows(keys, rows.offsets, rows.time, rows.created, rows.same_created, None, 0, rows.order, columns)
 
 

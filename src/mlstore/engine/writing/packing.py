@@ -73,7 +73,7 @@ def pair_up(relation: Relation, rows: Conformed) -> list[Pair]:
 def pack_pairs(relation: Relation, pairs: Sequence[Pair]) -> Packed:
     """Rows that came one by one, of the relation's own revision."""
     named, rows = map(list, zip(*pairs, strict=True))
-    keys, codes = _rank(relation, named)
+    keys, codes = rank_keys(relation, named)
     layout, count = relation.layout, len(rows)
     time, created = np.empty(count, np.int64), np.empty(count, np.int64)
     read_clocks(rows, time, created)
@@ -112,7 +112,7 @@ def _encode(relation: Relation, rows: Conformed) -> list[bytes]:
     return relation.plan.encode(time, created, told, rows.features)
 
 
-def _rank(relation: Relation, named: list[bytes]) -> tuple[list[bytes], NDArray[np.int32]]:
+def rank_keys(relation: Relation, named: list[bytes]) -> tuple[list[bytes], NDArray[np.int32]]:
     """The distinct keys in order, and the position of each row's."""
     if len(named) == 1:
         return named, np.zeros(1, np.int32)
