@@ -1,5 +1,6 @@
 """The tail: rows just written, laid out as its records, and its records taken apart again.
 
+An entry is a row to be written and its key: u16 size of the key, key, row.
 Rows end to end are `laid`, cut at `cuts`: row i is laid[cuts[i]:cuts[i + 1]]. A row or record that is too short to be one is corrupt.
 """
 
@@ -8,16 +9,16 @@ from numpy.typing import NDArray
 
 Int64 = NDArray[np.int64]
 
-def read_clocks(rows: list[bytes], event_time: Int64, created: Int64) -> None:
-    """Fill the clocks that the heads of rows tell."""
+def read_entries(entries: list[bytes], event_time: Int64, created: Int64, key_sizes: Int64) -> bytes:
+    """Fill the clocks of the rows and the sizes of the keys of entries; the keys end to end."""
 
-def measure_laid(rows: list[bytes], order: NDArray[np.uint32], cuts: Int64) -> None:
-    """Fill where each row begins once they lie end to end in this order."""
+def measure_laid(entries: list[bytes], order: NDArray[np.uint32], cuts: Int64) -> None:
+    """Fill where each row begins once the rows lie end to end in this order."""
 
 def lay_rows(
-    rows: list[bytes], order: NDArray[np.uint32], cuts: Int64, event_time: Int64, created: Int64, first_seq: int, laid: NDArray[np.uint8]
+    entries: list[bytes], order: NDArray[np.uint32], cuts: Int64, event_time: Int64, created: Int64, first_seq: int, laid: NDArray[np.uint8]
 ) -> None:
-    """Copy the rows end to end, row i from place order[i] and with seq first_seq + order[i], and with these clocks."""
+    """Copy the rows end to end, row i of entry order[i] and with seq first_seq + order[i], and with these clocks."""
 
 def tail_items(
     prefix: bytes, keys: list[bytes], offsets: Int64, cuts: Int64, laid: NDArray[np.uint8], deleted_seq: int

@@ -19,72 +19,104 @@ from mlstore.errors import CorruptionError
 cdef enum:
     CLOCKS = 24      # ~event_time, ~created, ~seq
     DELETED = 8      # the sequence that deleted the row
+    LEAD = 2         # of an entry: the size of its key
 
 cdef uint64_t SIGN = <uint64_t> 1 << 63
 
 
 # ---- rows to be written ----
 
-def read_clocks(
-    list rows not None,              # IN   [n] packed rows
-    int64_t[::1] event_time,         # OUT  [n]
+def read_entries(
+    list entries not None,           # IN   [n] (u16 size of the key, key, row)
+    int64_t[::1] event_time,         # OUT  [n] of the row's head
     int64_t[::1] created,            # OUT  [n]
+    int64_t[::1] key_sizes,          # OUT  [n]
 ):
-    """The clocks that the heads of rows tell."""
-    cdef Py_ssize_t i, n = PyList_GET_SIZE(rows)
+    """What entries say of themselves; returns their keys end to end."""
+    cdef Py_ssize_t i, n = PyList_GET_SIZE(entries)
+    cdef int64_t total = 0
     cdef const uint8_t* row
-    if not n == event_time.shape[0] == created.shape[0]:
-        raise ValueError("rows and clocks differ in length")
+    cdef uint8_t* to
+    if not n == event_time.shape[0] == created.shape[0] == key_sizes.shape[0]:
+        raise ValueError("entries and outputs differ in length")
     for i in range(n):
-        row = row_at(rows, i)
+        row = entry_row(entries, i)
         memcpy(&event_time[i], row + 2, 8)
         memcpy(&created[i], row + 10, 8)
+        key_sizes[i] = row - <const uint8_t*> PyBytes_AS_STRING(<object> PyList_GET_ITEM(entries, i)) - LEAD
+        total += key_sizes[i]
+    joined = PyBytes_FromStringAndSize(NULL, total)
+    to = <uint8_t*> PyBytes_AS_STRING(joined)
+    for i in range(n):
+        memcpy(to, PyBytes_AS_STRING(<object> PyList_GET_ITEM(entries, i)) + LEAD, key_sizes[i])
+        to += key_sizes[i]
+    return joined
 
 
 def measure_laid(
-    list rows not None,              # IN   [n] packed rows
-    const uint32_t[::1] order,       # IN   [m] places in rows
+    list entries not None,           # IN   [n]
+    const uint32_t[::1] order,       # IN   [m] places in entries
     int64_t[::1] cuts,               # OUT  [m + 1]
 ):
-    """Where each row begins once they lie end to end in this order."""
-    cdef Py_ssize_t i, n = PyList_GET_SIZE(rows), m = order.shape[0]
+    """Where each row begins once the rows lie end to end in this order."""
+    cdef Py_ssize_t i, n = PyList_GET_SIZE(entries), m = order.shape[0]
     cdef int64_t total = 0
     if cuts.shape[0] != m + 1:
         raise ValueError("order and cuts differ in length")
     for i in range(m):
         if order[i] >= n:
-            raise IndexError(f"row {order[i]} of {n}")
-        row_at(rows, order[i])
+            raise IndexError(f"entry {order[i]} of {n}")
         cuts[i] = total
-        total += PyBytes_GET_SIZE(<object> PyList_GET_ITEM(rows, order[i]))
+        total += row_size(entries, order[i], entry_row(entries, order[i]))
     cuts[m] = total
 
 
 def lay_rows(
-    list rows not None,              # IN   [n] packed rows
+    list entries not None,           # IN   [n]
     const uint32_t[::1] order,       # IN   [m] as given to measure_laid
     const int64_t[::1] cuts,         # IN   [m + 1] as it computed
     const int64_t[::1] event_time,   # IN   [m]
     const int64_t[::1] created,      # IN   [m]
-    int64_t first_seq,               # IN   of the row in place 0
+    int64_t first_seq,               # IN   of the entry in place 0
     uint8_t[::1] laid,               # OUT  [last of cuts]
 ):
     """Copy the rows end to end, with the clocks they have from now on."""
-    cdef Py_ssize_t i, m = order.shape[0]
-    cdef int64_t seq
+    cdef Py_ssize_t i, n = PyList_GET_SIZE(entries), m = order.shape[0]
+    cdef int64_t seq, size
+    cdef const uint8_t* row
     cdef uint8_t* to
     if not m == event_time.shape[0] == created.shape[0] == cuts.shape[0] - 1 or cuts[m] != laid.shape[0]:
         raise ValueError("order, cuts, clocks and output differ in length")
     for i in range(m):
-        row = <object> PyList_GET_ITEM(rows, order[i])
-        if cuts[i] < 0 or cuts[i + 1] - cuts[i] != PyBytes_GET_SIZE(row) or cuts[i + 1] > cuts[m]:
+        if order[i] >= n:
+            raise IndexError(f"entry {order[i]} of {n}")
+        row = entry_row(entries, order[i])
+        size = row_size(entries, order[i], row)
+        if cuts[i] < 0 or cuts[i + 1] - cuts[i] != size or cuts[i + 1] > cuts[m]:
             raise ValueError(f"cut {i} is of another row")
         to = &laid[0] + cuts[i]
-        memcpy(to, PyBytes_AS_STRING(row), PyBytes_GET_SIZE(row))
+        memcpy(to, row, size)
         seq = first_seq + order[i]
         memcpy(to + 2, &event_time[i], 8)
         memcpy(to + 10, &created[i], 8)
         memcpy(to + 18, &seq, 8)
+
+
+cdef const uint8_t* entry_row(list entries, Py_ssize_t i) except NULL:
+    """The row of an entry, which has a head at least."""
+    entry = bytes_at(entries, i)
+    cdef const uint8_t* start = <const uint8_t*> PyBytes_AS_STRING(entry)
+    cdef uint16_t key_size = 0
+    if PyBytes_GET_SIZE(entry) >= LEAD:
+        memcpy(&key_size, start, LEAD)
+    if PyBytes_GET_SIZE(entry) < LEAD + key_size + HEAD_SIZE:
+        raise ValueError(f"entry {i} is cut short")
+    return start + LEAD + key_size
+
+
+cdef inline int64_t row_size(list entries, Py_ssize_t i, const uint8_t* row):
+    entry = <object> PyList_GET_ITEM(entries, i)
+    return <const uint8_t*> PyBytes_AS_STRING(entry) + PyBytes_GET_SIZE(entry) - row
 
 
 def tail_items(

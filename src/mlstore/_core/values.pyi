@@ -1,4 +1,4 @@
-"""Values: one dict of Python values as the bytes of its key and of its row.
+"""Values: one dict of Python values as an entry: the bytes of its key and of its row.
 
 Made of what a row of one revision is: `names` in the order keys, event time, created, features; how the values of each are read (the
 numbers of `slots.READINGS`); `delay`: ticks from event time to created where no column says it, negative where the commit does.
@@ -23,8 +23,8 @@ class ValueForm:
         has_created: bool,
         delay: int,
     ) -> None: ...
-    def pack(self, row: object) -> tuple[bytes, bytes] | None:
-        """(key, row) of a dict, with seq 0, and 0 for every clock that the commit is to fill in.
+    def pack(self, row: object) -> bytes | None:
+        """The entry of a dict: u16 size of the key, key, row; with seq 0, and 0 for every clock that the commit is to fill in.
 
         None: columns or a value do not fit as they are; what they mean, or how they are refused, is not decided here.
         """

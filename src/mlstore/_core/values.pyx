@@ -1,4 +1,4 @@
-"""Values: one dict of Python values as the bytes of its key and of its row. Layouts: see mlstore.format.keys and mlstore.format.rows.
+"""Values: one dict of Python values as an entry: the bytes of its key and of its row. Layouts: see mlstore.format.keys and mlstore.format.rows.
 
 Takes only what means the same to every reader: plain Python values of the declared type, and numpy's scalars. Of anything else it says
 that it does not fit, and the long way through Arrow decides what it means or how it is refused.
@@ -95,14 +95,17 @@ cdef class ValueForm:
         PyMem_Free(self.key_readings)
 
     def pack(self, object row):
-        """(key, row with seq 0, and 0 for every clock that the commit is to fill in), or None: it does not fit as it is."""
+        """The entry: u16 size of the key, key, row with seq 0, and 0 for every clock that the commit is to fill in; None: it does not fit."""
+        cdef tuple values
+        cdef int64_t event_time = 0, created = 0, key_size, row_size
+        cdef Py_ssize_t at = self.key_count
+        cdef uint16_t stored_size
+        cdef uint8_t* out
         if type(row) is not dict or PyDict_Size(row) != len(self.names):
             return None
-        cdef tuple values = take_values(self.names, <dict> row)
+        values = take_values(self.names, <dict> row)
         if values is None:
             return None
-        cdef int64_t event_time = 0, created = 0
-        cdef Py_ssize_t at = self.key_count
         if self.has_time:
             if not integer_of(<object> PyTuple_GET_ITEM(values, at), self.clock, &event_time):
                 return None
@@ -115,11 +118,18 @@ cdef class ValueForm:
             at += 1
         elif self.delay >= 0 and self.has_time:
             created = INT64_MAX if event_time > INT64_MAX - self.delay else event_time + self.delay
-        key = pack_key(self, values)
-        if key is None:
+        key_size = size_key(self, values)
+        row_size = size_features(&self.layout.plan, values, at)
+        if key_size < 0 or key_size > self.longest_key or row_size < 0 or row_size > <int64_t> UINT32_MAX:
             return None
-        packed = pack_features(&self.layout.plan, values, at, event_time, created)
-        return None if packed is None else (key, packed)
+        entry = PyBytes_FromStringAndSize(NULL, 2 + key_size + row_size)
+        out = <uint8_t*> PyBytes_AS_STRING(entry)
+        stored_size = <uint16_t> key_size
+        memcpy(out, &stored_size, 2)
+        if not put_key(self, values, out + 2) \
+                or not put_features(&self.layout.plan, values, at, event_time, created, out + 2 + key_size, row_size):
+            return None
+        return entry
 
 
 cdef tuple take_values(tuple names, dict row):
@@ -138,40 +148,43 @@ cdef tuple take_values(tuple names, dict row):
 
 # ---- keys ----
 
-cdef bytes pack_key(ValueForm form, tuple values):
-    """The key as it stands in the file; None if a part of it does not fit."""
-    cdef Py_ssize_t i, size = 0
+cdef inline bint is_text(Reading reading) noexcept:
+    return reading == AS_STRING or reading == AS_BINARY
+
+
+cdef int64_t size_key(ValueForm form, tuple values) except -2:
+    """Bytes of the key as it stands in the file; -1 if a text of it is none."""
+    cdef Py_ssize_t i, length
+    cdef int64_t size = INTEGER_KEY_BYTES if form.key_count == 0 else 0
     cdef const char* text
-    cdef Py_ssize_t length
-    cdef int64_t number
-    cdef uint8_t* out
-    if form.key_count == 0:
-        number = 0
-        size = INTEGER_KEY_BYTES
     for i in range(form.key_count):
-        if form.key_readings[i] == AS_STRING or form.key_readings[i] == AS_BINARY:
+        if is_text(form.key_readings[i]):
             text = text_of(<object> PyTuple_GET_ITEM(values, i), form.key_readings[i], &length)
             if text == NULL:
-                return None
+                return -1
             size += length + 2 + zeros_in(text, length)
         else:
             size += INTEGER_KEY_BYTES
-    if size > form.longest_key:
-        return None
-    key = PyBytes_FromStringAndSize(NULL, size)
-    out = <uint8_t*> PyBytes_AS_STRING(key)
+    return size
+
+
+cdef bint put_key(ValueForm form, tuple values, uint8_t* out) except -1:
+    """Whether the parts of the key fit; then they are there."""
+    cdef Py_ssize_t i, length
+    cdef int64_t number
+    cdef const char* text
     if form.key_count == 0:
         put_key_word(out, <uint64_t> 1 << 63)
     for i in range(form.key_count):
-        if form.key_readings[i] == AS_STRING or form.key_readings[i] == AS_BINARY:
+        if is_text(form.key_readings[i]):
             text = text_of(<object> PyTuple_GET_ITEM(values, i), form.key_readings[i], &length)
             out = put_escaped(out, text, length)
         else:
             if not integer_of(<object> PyTuple_GET_ITEM(values, i), form.key_readings[i], &number):
-                return None
+                return False
             put_key_word(out, <uint64_t> number if form.key_readings[i] == AS_UINT64 else <uint64_t> number ^ (<uint64_t> 1 << 63))
             out += INTEGER_KEY_BYTES
-    return key
+    return True
 
 
 cdef inline void put_key_word(uint8_t* out, uint64_t word) noexcept:
@@ -208,32 +221,33 @@ cdef uint8_t* put_escaped(uint8_t* out, const char* text, Py_ssize_t length) noe
 
 # ---- features ----
 
-cdef bytes pack_features(const Layout* layout, tuple values, Py_ssize_t first, int64_t event_time, int64_t created):
-    """The row; None if a value does not fit."""
+cdef int64_t size_features(const Layout* layout, tuple values, Py_ssize_t first) except -2:
+    """Bytes of the row; -1 if a text of it is none."""
     cdef Py_ssize_t k, length
     cdef int64_t total = layout.fixed_end
-    cdef uint16_t revision = <uint16_t> layout.revision
-    cdef uint32_t stored_end
-    cdef const Feature* feature
-    cdef const char* text
-    cdef uint8_t* out
-    cdef uint8_t* behind
-    cdef object value
     for k in range(layout.varlen_count):
         value = <object> PyTuple_GET_ITEM(values, first + layout.varlen[k])
         if value is not None:
             if text_of(value, layout.features[layout.varlen[k]].reading, &length) == NULL:
-                return None
+                return -1
             total += length
-    if total > <int64_t> UINT32_MAX:
-        return None
-    row = PyBytes_FromStringAndSize(NULL, total)
-    out = <uint8_t*> PyBytes_AS_STRING(row)
+    return total
+
+
+cdef bint put_features(
+    const Layout* layout, tuple values, Py_ssize_t first, int64_t event_time, int64_t created, uint8_t* out, int64_t total
+) except -1:
+    """Whether the values fit; then they are the row."""
+    cdef Py_ssize_t k, length
+    cdef uint16_t revision = <uint16_t> layout.revision
+    cdef uint32_t stored_end
+    cdef const Feature* feature
+    cdef const char* text
+    cdef uint8_t* behind = out + layout.fixed_end
     memset(out, 0, layout.fixed_end)
     memcpy(out, &revision, 2)
     memcpy(out + 2, &event_time, 8)
     memcpy(out + 10, &created, 8)
-    behind = out + layout.fixed_end
     for k in range(layout.count):
         value = <object> PyTuple_GET_ITEM(values, first + k)
         if value is None:
@@ -243,14 +257,14 @@ cdef bytes pack_features(const Layout* layout, tuple values, Py_ssize_t first, i
         if feature.kind == VARLEN:
             text = text_of(value, feature.reading, &length)
             if text == NULL or behind + length > out + total:
-                return None
+                return False
             memcpy(behind, text, length)
             behind += length
             stored_end = <uint32_t> (behind - out - layout.fixed_end)
             memcpy(out + feature.slot, &stored_end, 4)
         elif not put_slot(out + feature.slot, feature, value):
-            return None
-    return row if behind == out + total else None
+            return False
+    return behind == out + total
 
 
 cdef const char* text_of(object value, Reading reading, Py_ssize_t* length) except? NULL:

@@ -170,14 +170,16 @@ class RowPlan:
         created: NDArray[np.int64],
         seq: NDArray[np.int64],
         columns: Sequence[pa.Array | pa.ChunkedArray],
+        *,
+        lead: int = 0,
     ) -> list[bytes]:
-        """One row per time, of columns whose types are exactly those of the plan."""
+        """One row per time, of columns whose types are exactly those of the plan; behind `lead` bytes of zero."""
         self._check_columns(len(event_time), columns)
         rows: list[bytes] = []
         for batch in _aligned_batches(columns, len(event_time)):
             block = slice(len(rows), len(rows) + (len(batch[0]) if batch else _BLOCK_ROWS))
             sources = [feature.source(array) for feature, array in zip(self.features, batch, strict=True)]
-            rows += pack_rows(self.layout, event_time[block], created[block], seq[block], sources)
+            rows += pack_rows(self.layout, event_time[block], created[block], seq[block], sources, lead)
         return rows
 
     def decode(self, rows: Sequence[bytes | None], wanted: Sequence[int] | None = None) -> DecodedRows:

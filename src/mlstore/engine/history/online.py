@@ -45,8 +45,8 @@ def put_latest(writer: Writer, relation: Relation, scope: Scope, keys: list[byte
     # An older event must not win: late arrivals go to history only, never to the online row.
     held: list[bytes | None] = get_rows(writer, relation, scope, keys) if has_rows else [None] * len(keys)
     newer = newer_places(rows, held)
-    _keep_for_forks(writer, relation, scope.line, [(keys[place], held[place]) for place in newer])
-    writer.put_many(ONLINE, [(prefix + keys[place], rows[place]) for place in newer])
+    _keep_for_forks(writer, relation, scope.line, ((keys[place], held[place]) for place in newer))
+    writer.put_many(ONLINE, ((prefix + keys[place], rows[place]) for place in newer))
     return len(keys) - len(newer)
 
 
@@ -78,9 +78,9 @@ def kept_keys(reader: Reader, relation: Relation, line: int, fork: int) -> Keys:
     return Keys.from_encoded(sorted(keys), relation.key_spec.kind)
 
 
-def _keep_for_forks(writer: Writer, relation: Relation, line: int, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
+def _keep_for_forks(writer: Writer, relation: Relation, line: int, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
     """What is about to change is what the newest fork sees, unless it changed since: then the row is kept already."""
-    fork = newest_fork(writer, line) if rows else None
+    fork = newest_fork(writer, line)
     if fork is not None:
         keep(writer, relation, line, fork, rows)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from mlstore.engine.catalog import Relation
-from mlstore.engine.writing.packing import Packed, Pair, pack_dicts, pack_pairs, pair_up, unpack_pairs
+from mlstore.engine.writing.packing import Entry, Packed, list_entries, pack_dicts, pack_entries, unpack_entries
 from mlstore.errors import SchemaMismatchError, UsageError
 from mlstore.schema.conform import Conformed, conform
 from mlstore.schema.frames import table_of_values, to_table
@@ -51,14 +51,10 @@ class Form:
         nested = {field.name for field in layout.features if field.dtype.parts}
         self._nested = [place for place, name in enumerate(self.names) if name in nested]
         self._pick: Callable[[Any], Any] = itemgetter(*self.names)
-        self.pack: Callable[[Any], Pair | None] = relation.form.pack if relation.form is not None else _never
+        self.pack: Callable[[Any], Entry | None] = relation.form.pack if relation.form is not None else _never
 
-    def take(self, row: Mapping[str, Any]) -> "Pair | Values":
-        """The row, so that the caller may use the dict again."""
-        packed = self.pack(row)
-        return self._values(row) if packed is None else packed
-
-    def _values(self, row: Mapping[str, Any]) -> Values:
+    def values(self, row: Mapping[str, Any]) -> Values:
+        """A row that `pack` does not take, so that the caller may use the dict again."""
         try:
             values = self._pick(row)
             fits = len(row) == len(self.names)
@@ -97,45 +93,48 @@ class Together:
     """Rows appended together, packed as the relation wanted them then."""
 
     relation: Relation
-    pairs: list[Pair]
+    entries: list[Entry]
 
 
-Item = Pair | Values | Together
+Item = Entry | Values | Together
 
 
 def take_together(relation: Relation, data: Any) -> Together:
     """Rows that are to become visible together; refused here and now if one does not fit."""
-    pairs = pack_dicts(relation, data)
-    if pairs is None:
+    entries = pack_dicts(relation, data)
+    if entries is None:
         table = to_table(data, what=f"data for {relation.label}", layout=relation.layout)
-        pairs = pair_up(relation, conform(relation.layout, table))
-    return Together(relation, pairs)
+        entries = list_entries(relation, conform(relation.layout, table))
+    return Together(relation, entries)
 
 
 def rows_of(item: Item) -> int:
-    return len(item.pairs) if isinstance(item, Together) else 1
+    return len(item.entries) if isinstance(item, Together) else 1
 
 
-def fit(form: Form, items: Sequence[Item], relation: Relation) -> Packed | None:
+def fit(form: Form, items: list[Item], relation: Relation) -> Packed | None:
     """The items in their order as the relation wants them now; features added since the form was made are null."""
-    if relation.is_same(form.relation) and {*map(type, items)} == {tuple}:
-        return pack_pairs(relation, items)  # type: ignore[arg-type]  # a plain tuple is a pair
-    pairs: list[Pair] = []
+    if relation.is_same(form.relation) and {*map(type, items)} == {bytes}:
+        return pack_entries(relation, items)  # type: ignore[arg-type]  # what is bytes is an entry
+    entries: list[Entry] = []
     for kind, alike in groupby(items, type):
-        if kind is Values:
-            pairs += pair_up(relation, _conform(form, form.table([item for item in alike if isinstance(item, Values)]), relation))
-        elif kind is tuple:
-            pairs += _renewed(form, form.relation, [item for item in alike if type(item) is tuple], relation)
+        if kind is bytes:
+            entries += _renewed(form, form.relation, [item for item in alike if isinstance(item, bytes)], relation)
+        elif kind is Values:
+            table = form.table([item for item in alike if isinstance(item, Values)])
+            entries += list_entries(relation, _conform(form, table, relation))
         else:
-            pairs += (pair for item in alike if isinstance(item, Together) for pair in _renewed(form, item.relation, item.pairs, relation))
-    return pack_pairs(relation, pairs) if pairs else None
+            for item in alike:
+                assert isinstance(item, Together)
+                entries += _renewed(form, item.relation, item.entries, relation)
+    return pack_entries(relation, entries) if entries else None
 
 
-def _renewed(form: Form, before: Relation, pairs: list[Pair], relation: Relation) -> list[Pair]:
-    """Pairs of what the relation was before, as it is now."""
-    if not pairs or relation.is_same(before):
-        return pairs
-    return pair_up(relation, _conform(form, unpack_pairs(before, pairs), relation))
+def _renewed(form: Form, before: Relation, entries: list[Entry], relation: Relation) -> list[Entry]:
+    """Entries of what the relation was before, as it is now."""
+    if not entries or relation.is_same(before):
+        return entries
+    return list_entries(relation, _conform(form, unpack_entries(before, entries), relation))
 
 
 def _conform(form: Form, table: pa.Table, relation: Relation) -> Conformed:

@@ -85,9 +85,9 @@ def lay(relation: Relation, packed: Packed, rows: Sorted, first_seq: int) -> Bat
     """Rows in their order, each with all of its clocks."""
     order, count = rows.order_or_identity(), len(rows.time)
     cuts = np.empty(count + 1, np.int64)
-    measure_laid(packed.rows, order, cuts)
+    measure_laid(packed.entries, order, cuts)
     laid = np.empty(int(cuts[-1]), np.uint8)
-    lay_rows(packed.rows, order, cuts, rows.time, rows.created_of_each(), first_seq, laid)
+    lay_rows(packed.entries, order, cuts, rows.time, rows.created_of_each(), first_seq, laid)
     return Batch(relation, packed.keys, rows, first_seq, cuts, laid)
 
 

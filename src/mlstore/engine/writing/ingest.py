@@ -29,7 +29,7 @@ from mlstore.engine.session import Session, WriteContext
 from mlstore.engine.versions import take_numbers
 from mlstore.engine.writing import upkeep
 from mlstore.engine.writing.batch import Mode, Sorted, lay, replaces_key, sort, ticks_of
-from mlstore.engine.writing.packing import Packed, factorize_rows, pack_columns, pack_dicts, pack_pairs
+from mlstore.engine.writing.packing import Packed, factorize_rows, pack_columns, pack_dicts, pack_entries
 from mlstore.engine.writing.placing import place
 from mlstore.engine.writing.removal import hide
 from mlstore.errors import MlstoreError, UsageError
@@ -45,10 +45,10 @@ Fit = Callable[[Relation], Packed | None]  # the rows of a write as a relation w
 def write(session: Session, name: str, data: Any, *, mode: Mode, author: str, message: str, progress: Progress | None) -> Commit:
     """Write rows to a view or table; see Store.write."""
     relation = session.relation(name)
-    pairs = pack_dicts(relation, data) if _is_small(data) else None
-    if pairs is not None:
+    entries = pack_dicts(relation, data) if _is_small(data) else None
+    if entries is not None:
         fit = partial(_fit_dicts, data)
-        ahead = fitted(relation, pack_pairs(relation, pairs), fit)
+        ahead = fitted(relation, pack_entries(relation, entries), fit)
     else:
         tables, total = _tables(data, relation)
         held = list(islice(tables, 2))
@@ -75,7 +75,7 @@ def write_few(session: Session, name: str, fit: Fit, *, mode: Mode = "append", a
     with session.writing() as context:
         relation = context.catalog.relation(name)
         packed = fit(relation)
-        change = write_packed(context, relation, packed, mode) if packed is not None and packed.rows else _nothing(relation, mode)
+        change = write_packed(context, relation, packed, mode) if packed is not None and packed.entries else _nothing(relation, mode)
         owed = upkeep.run(context, relation, change.rows)
         commit = context.commit(change, author=author, message=message)
     return commit, relation, owed
@@ -84,18 +84,18 @@ def write_few(session: Session, name: str, fit: Fit, *, mode: Mode = "append", a
 def write_packed(context: WriteContext, relation: Relation, packed: Packed, mode: Mode = "append") -> TableChange:
     """Add rows: a few to the tail; a stream that has come to have many appends them as a run."""
     rows = sort(relation, len(packed.keys), packed.codes, packed.time, packed.created, mode=mode, now_us=context.now_us)
-    if mode == "append" and len(packed.rows) >= limits.DIRECT_ROWS:
+    if mode == "append" and len(packed.entries) >= limits.DIRECT_ROWS:
         keys = Keys.from_encoded(packed.keys, relation.key_spec.kind)
-        columns = [pa.chunked_array([column]) for column in relation.plan.decode(packed.rows).columns]
+        columns = [pa.chunked_array([column]) for column in relation.plan.decode(packed.rows()).columns]
         return _write_run(context, relation, keys, rows, columns)
-    first_seq = take_numbers(context.writer, "seq", len(packed.rows))
+    first_seq = take_numbers(context.writer, "seq", len(packed.entries))
     batch = lay(relation, packed, rows, first_seq)
     if mode == "upsert":
         _hide_replaced(context, relation, batch.keys, rows.codes(), rows.time, first_seq)
     late = place(context, batch)
     digest = hashlib.blake2b(batch.laid.data, digest_size=16).digest()
     _grow(context, relation, rows.time, late, tail_rows=len(batch), tail_bytes=batch.laid.size)
-    return TableChange(mode, relation.label, relation.table, len(batch), first_seq, first_seq + len(packed.rows) - 1, digest)
+    return TableChange(mode, relation.label, relation.table, len(batch), first_seq, first_seq + len(packed.entries) - 1, digest)
 
 
 def write_here(context: WriteContext, relation: Relation, rows: Conformed) -> TableChange:
@@ -260,9 +260,9 @@ def _is_small(data: Any) -> bool:
 
 
 def _fit_dicts(data: Any, relation: Relation) -> Packed | None:
-    pairs = pack_dicts(relation, data)
-    if pairs is not None:
-        return pack_pairs(relation, pairs)
+    entries = pack_dicts(relation, data)
+    if entries is not None:
+        return pack_entries(relation, entries)
     return _fit_table(to_table(data, what=f"data for {relation.label}", layout=relation.layout), relation)
 
 

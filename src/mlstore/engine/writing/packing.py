@@ -5,13 +5,14 @@ Done ahead of the write transaction; what only the commit knows (seq, and clocks
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from struct import Struct
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mlstore._core.tail import read_clocks
+from mlstore._core.tail import read_entries
 from mlstore.engine.catalog import Relation
 from mlstore.engine.history.block import Int64
 from mlstore.errors import InvalidDataError
@@ -21,21 +22,27 @@ from mlstore.schema.conform import Conformed
 from mlstore.schema.layout import Layout
 from mlstore.schema.timestamps import NULL_TIME
 
-Pair = tuple[bytes, bytes]  # key, row
+Entry = bytes  # u16 size of the key, key, row
+
+_KEY_SIZE = Struct("<H")
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """Rows ready to be written: `keys` distinct and sorted, `codes` the position of each row's key in them, and the rows.
+    """Rows ready to be written: `keys` distinct and sorted, `codes` the position of each row's key in them, and the entries.
 
-    `time`, `created`: None where the commit says it.
+    `time`, `created`: None where the commit says it. Where `keys` was told otherwise, entries need not name theirs.
     """
 
     keys: list[bytes]
     codes: NDArray[np.int32]
-    rows: list[bytes]
+    entries: list[Entry]
     time: Int64 | None
     created: Int64 | None
+
+    def rows(self) -> list[bytes]:
+        """The rows alone."""
+        return [entry[_KEY_SIZE.size + _KEY_SIZE.unpack_from(entry)[0] :] for entry in self.entries]
 
 
 def pack_columns(relation: Relation, rows: Conformed) -> Packed:
@@ -44,47 +51,46 @@ def pack_columns(relation: Relation, rows: Conformed) -> Packed:
     return Packed(factored.keys.encoded(), factored.codes, _encode(relation, rows), rows.event_time, rows.created)
 
 
-def pack_dicts(relation: Relation, data: Any) -> list[Pair] | None:
+def pack_dicts(relation: Relation, data: Any) -> list[Entry] | None:
     """One dict that is a row, or a list of them, packed; None if it has to go through Arrow: to be understood, or to be refused."""
     form = relation.form
     if form is None:
         return None
     if type(data) is dict:
         # Where every column holds lists, a dict of lists may as well be a dict of columns.
-        pair = form.pack(data) if _has_plain_column(relation.layout) else None
-        return None if pair is None else [pair]
+        entry = form.pack(data) if _has_plain_column(relation.layout) else None
+        return None if entry is None else [entry]
     if not isinstance(data, list | tuple) or not data:
         return None
-    pairs: list[Pair] = []
+    entries: list[Entry] = []
     for row in data:
-        pair = form.pack(row)
-        if pair is None:
+        entry = form.pack(row)
+        if entry is None:
             return None
-        pairs.append(pair)
-    return pairs if _zones_agree(relation.layout, data) else None
+        entries.append(entry)
+    return entries if _zones_agree(relation.layout, data) else None
 
 
-def pair_up(relation: Relation, rows: Conformed) -> list[Pair]:
-    """Rows that came as columns, as pairs."""
+def list_entries(relation: Relation, rows: Conformed) -> list[Entry]:
+    """Rows that came as columns, one by one."""
     keys = line_up(relation.key_spec, rows.keys, rows.rows).keys.encoded()
-    return list(zip(keys, _encode(relation, rows), strict=True))
+    return [_KEY_SIZE.pack(len(key)) + key + entry[_KEY_SIZE.size :] for key, entry in zip(keys, _encode(relation, rows), strict=True)]
 
 
-def pack_pairs(relation: Relation, pairs: Sequence[Pair]) -> Packed:
+def pack_entries(relation: Relation, entries: list[Entry]) -> Packed:
     """Rows that came one by one, of the relation's own revision."""
-    named, rows = map(list, zip(*pairs, strict=True))
-    keys, codes = rank_keys(relation, named)
-    layout, count = relation.layout, len(rows)
-    time, created = np.empty(count, np.int64), np.empty(count, np.int64)
-    read_clocks(rows, time, created)
-    return Packed(keys, codes, rows, time if layout.timestamp is not None else None, created if tells_created(layout) else None)
+    layout, count = relation.layout, len(entries)
+    time, created, key_sizes = (np.empty(count, np.int64) for _ in range(3))
+    keys, codes = rank_keys(relation, read_entries(entries, time, created, key_sizes), key_sizes)
+    return Packed(keys, codes, entries, time if layout.timestamp is not None else None, created if tells_created(layout) else None)
 
 
-def unpack_pairs(relation: Relation, pairs: Sequence[Pair]) -> pa.Table:
-    """The table that these pairs of a relation are the rows of."""
-    layout = relation.layout
-    decoded = relation.plan.decode([row for _, row in pairs])
-    columns = decode_keys(relation.key_spec, Keys.from_encoded([key for key, _ in pairs], relation.key_spec.kind)) if layout.keys else []
+def unpack_entries(relation: Relation, entries: list[Entry]) -> pa.Table:
+    """The table that these entries of a relation are the rows of."""
+    layout, packed = relation.layout, pack_entries(relation, entries)
+    decoded = relation.plan.decode(packed.rows())
+    keys = Keys.from_encoded([packed.keys[code] for code in packed.codes.tolist()], relation.key_spec.kind)
+    columns = decode_keys(relation.key_spec, keys)
     for name, ticks in ((layout.timestamp, decoded.event_time), (layout.created_timestamp, decoded.created)):
         if name is not None:
             columns.append(pa.array(ticks, mask=ticks == NULL_TIME).view(pa.timestamp(layout.time_unit, "UTC")))
@@ -105,23 +111,28 @@ def factorize_rows(relation: Relation, rows: Conformed) -> Factorized:
         raise InvalidDataError(f"{relation.label}: key {names}, {error.message}", hint=error.hint) from error
 
 
-def _encode(relation: Relation, rows: Conformed) -> list[bytes]:
-    """The rows with the clocks they tell, and zeros for the others."""
-    told = np.zeros(rows.rows, np.int64)
-    time, created = (told if clock is None else clock for clock in (rows.event_time, rows.created))
-    return relation.plan.encode(time, created, told, rows.features)
-
-
-def rank_keys(relation: Relation, named: list[bytes]) -> tuple[list[bytes], NDArray[np.int32]]:
-    """The distinct keys in order, and the position of each row's."""
-    if len(named) == 1:
-        return named, np.zeros(1, np.int32)
+def rank_keys(relation: Relation, joined: bytes, sizes: Int64) -> tuple[list[bytes], NDArray[np.int32]]:
+    """The distinct ones of keys that lie end to end, in order, and the position of each in them."""
+    if len(sizes) == 1:
+        return [joined], np.zeros(1, np.int32)
     if relation.key_spec.kind == "int":
-        uniques, codes = rank_ints(Keys.from_encoded(named, "int").ints, None)
+        uniques, codes = rank_ints(Keys.from_joined(joined, sizes, "int").ints)
         return Keys(ints=uniques).encoded(), codes
+    named = Keys.from_joined(joined, sizes, "bytes").encoded()
     keys = sorted(set(named))
     places = dict(zip(keys, range(len(keys)), strict=True))
     return keys, np.fromiter(map(places.__getitem__, named), np.int32, len(named))
+
+
+def encode_entries(relation: Relation, time: Int64, created: Int64, columns: Sequence[pa.Array | pa.ChunkedArray]) -> list[Entry]:
+    """Columns as entries that do not name their keys."""
+    return relation.plan.encode(time, created, np.zeros(len(time), np.int64), columns, lead=_KEY_SIZE.size)
+
+
+def _encode(relation: Relation, rows: Conformed) -> list[Entry]:
+    """Rows as entries, with the clocks they tell, and zeros for the others."""
+    time, created = (np.zeros(rows.rows, np.int64) if clock is None else clock for clock in (rows.event_time, rows.created))
+    return encode_entries(relation, time, created, rows.features)
 
 
 def _has_plain_column(layout: Layout) -> bool:

@@ -20,7 +20,7 @@ from mlstore.engine.history.tail import TailContent, hide_rows, put_laid
 from mlstore.engine.session import WriteContext
 from mlstore.engine.versions import take_numbers
 from mlstore.engine.writing.batch import lay, sort
-from mlstore.engine.writing.packing import Packed, rank_keys
+from mlstore.engine.writing.packing import Packed, encode_entries, rank_keys
 from mlstore.format.keys import Keys
 
 
@@ -90,8 +90,9 @@ def _write_again(context: WriteContext, relation: Relation, picks: Sequence[Pick
     ]
     count = len(order)
     clocks = time[order], created[order]
-    distinct, codes = rank_keys(relation, [keys[place] for place in order.tolist()])
-    packed = Packed(distinct, codes, relation.plan.encode(*clocks, np.zeros(count, np.int64), columns), *clocks)
+    named = [keys[place] for place in order.tolist()]
+    distinct, codes = rank_keys(relation, b"".join(named), np.fromiter(map(len, named), np.int64, count))
+    packed = Packed(distinct, codes, encode_entries(relation, *clocks, columns), *clocks)
     rows = sort(relation, len(distinct), codes, *clocks, mode="append", now_us=context.now_us)
     batch = lay(relation, packed, rows, take_numbers(writer, "seq", count))
     put_laid(writer, relation, line, batch.encoded, rows.offsets, batch.cuts, batch.laid)

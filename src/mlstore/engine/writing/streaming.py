@@ -39,7 +39,8 @@ class Stream:
     def __init__(self, session: Session, name: str, pace: Pace, *, author: str, message: str) -> None:
         with session.writing() as context:  # refuses at once if this handle may not write
             relation = context.catalog.relation(name)
-        self._session, self._label, self._pace = session, relation.label, pace
+        self._session, self._label = session, relation.label
+        self._max_rows, self._max_seconds, self._max_pending = pace.max_rows, pace.max_seconds, pace.max_pending
         self._author, self._message = author, message
         self._form = Form(relation)
         self._lock = threading.Lock()
@@ -83,13 +84,15 @@ class Stream:
         """
         while True:
             form = self._form
-            values = form.take(row)
+            item: Item | None = form.pack(row)
+            if item is None:
+                item = form.values(row)
             with self._lock:
-                if self._refusal is not None or self._pending >= self._pace.max_pending:
+                if self._refusal is not None or self._pending >= self._max_pending:
                     self._wait_for_room(1, timeout)
                 group = self._groups[-1]
                 if group.form is form:
-                    return self._add(group, values, 1)
+                    return self._add(group, item, 1)
 
     def append_many(self, data: Any, *, timeout: float | None = None) -> Receipt:
         """Hand over rows that become visible together: whatever `Store.write` takes, but a stream, checked at once.
@@ -100,10 +103,10 @@ class Stream:
             form = self._form
             batch = take_together(form.relation, data)
             rows = rows_of(batch)
-            if rows > min(limits.DIRECT_ROWS, self._pace.max_pending):
+            if rows > min(limits.DIRECT_ROWS, self._max_pending):
                 raise UsageError(f"{self._label}: a batch of {rows} rows is too large for the stream", hint="write() it, or cut it up")
             with self._lock:
-                if self._refusal is not None or self._pending + rows > self._pace.max_pending:
+                if self._refusal is not None or self._pending + rows > self._max_pending:
                     self._wait_for_room(rows, timeout)
                 group = self._groups[-1]
                 if group.form is form:
@@ -165,21 +168,22 @@ class Stream:
         return Group(self._form, self._hasten, self._note_seen)
 
     def _add(self, group: Group, item: Any, rows: int) -> Receipt:
-        number = len(group.items)
-        group.items.append(item)
+        items = group.items
+        number = len(items)
+        items.append(item)
         group.rows += rows
         self._pending += rows
-        if group.rows >= self._pace.max_rows:
+        if group.rows >= self._max_rows:
             self._groups.append(self._new_group())
             self._work.notify()
         elif number == 0:
-            self._due = time.monotonic() + self._pace.max_seconds
+            self._due = time.monotonic() + self._max_seconds
             self._work.notify()
         return Receipt(group, number)
 
     def _wait_for_room(self, rows: int, timeout: float | None) -> None:
         def may_go_on() -> bool:
-            return self._refusal is not None or self._pending + rows <= self._pace.max_pending
+            return self._refusal is not None or self._pending + rows <= self._max_pending
 
         has_room = self._room.wait_for(may_go_on, timeout)
         if self._refusal is not None:
