@@ -17,6 +17,7 @@ from mlstore.errors import DefinitionError, UnknownNameError, UsageError
 from mlstore.format.keys import KeySpec
 from mlstore.format.manifest import EPOCH, decode_fields, encode_fields
 from mlstore.format.rows import RowPlan, RowReader, compile_plan
+from mlstore.format.values import ValueForm, compile_form
 from mlstore.schema.arguments import Argument, ondemand_layout, resolve_arguments
 from mlstore.schema.dtypes import DType
 from mlstore.schema.entity import Entity
@@ -137,6 +138,15 @@ class Relation:
         if found is None:
             found = self._remembered[question] = answer()
         return found
+
+    @lazy
+    def form(self) -> ValueForm | None:
+        """How a dict of Python values is packed; None: through Arrow only."""
+        return compile_form(self.layout, self.plan)
+
+    def is_same(self, other: "Relation") -> bool:
+        """Whether rows packed for one are rows of the other."""
+        return self is other or (self.table, self.revision, self.layout) == (other.table, other.revision, other.layout)
 
     @lazy
     def rows(self) -> RowReader:

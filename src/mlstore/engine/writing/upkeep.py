@@ -94,7 +94,7 @@ def seal(context: WriteContext, relation: Relation) -> None:
     block = Block(relation, content, bound=LIVE, deletes=content.deletes)
     placement = Placement(take_numbers(writer, "run"), 0)
     rewrite(context, relation, [(block, 0, content.rows)], placement)
-    clear_tail(writer, relation, line)
+    clear_tail(writer, relation, line, content.rows)
     state = load_state(writer, relation.table, line)
     put_state(writer, relation.table, line, state.changed(tail_rows=0, tail_bytes=0))
 
