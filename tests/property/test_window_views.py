@@ -31,11 +31,7 @@ ASKED = (
     Asked("ratio_sum_last_3_rows", "sum", "ratio", rows=3),
 )
 
-times = st.one_of(
-    st.integers(-40, 40).map(lambda second: second * SECOND),
-    st.integers(-40 * SECOND, 40 * SECOND),
-    st.integers(-700, 700).map(lambda s: s * SECOND),
-)
+times = st.one_of(st.integers(-40, 40).map(lambda second: second * SECOND), st.integers(-40 * SECOND, 40 * SECOND), st.integers(-700, 700).map(lambda s: s * SECOND))
 ratios = st.one_of(st.none(), st.floats(-1e6, 1e6), st.sampled_from([0.1, 0.2, 1e6, float("nan")]))
 
 
@@ -157,12 +153,10 @@ class Machine:
         self.store.verify()
 
     def _check_at(self, store: ml.Store, model: ViewModel, moments: list[tuple[int | None, int | None]]) -> None:
-        labels = pa.table(
-            {
-                "user": pa.array([user for user, _ in moments], pa.int64()),
-                "event_timestamp": pa.array([time for _, time in moments], pa.timestamp("us", "UTC")),
-            }
-        )
+        labels = pa.table({
+            "user": pa.array([user for user, _ in moments], pa.int64()),
+            "event_timestamp": pa.array([time for _, time in moments], pa.timestamp("us", "UTC")),
+        })
         trained = store.training_set(labels, ["spend"]).to_pylist()
         for (user, time), row in zip(moments, trained, strict=True):
             moment = None if time is None else time - self.offset * SECOND
@@ -172,9 +166,7 @@ class Machine:
             if time is not None:
                 now = EPOCH + timedelta(microseconds=time)
                 served = store.online_features(["spend"], {"user": user}, now=now)
-                assert repr({**served, "event_timestamp": now}) == repr(
-                    {"user": user, **{k: row[k] for k in served if k != "user"}, "event_timestamp": now}
-                )
+                assert repr({**served, "event_timestamp": now}) == repr({"user": user, **{k: row[k] for k in served if k != "user"}, "event_timestamp": now})
                 batch = store.online_features(["spend"], {"user": [user, 2, user]}, now=now).to_pylist()
                 assert repr(batch[0]) == repr(served) == repr(batch[2])
 
