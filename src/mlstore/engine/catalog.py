@@ -46,6 +46,7 @@ KINDS = {
 }
 
 REMEMBERED = 1024
+DEEPEST = 64  # on-demand views one upon the other
 
 Answer = TypeVar("Answer")
 
@@ -282,9 +283,10 @@ class Catalog:
         return self._relations[key]
 
     def _computed(self, entry: CatalogEntry, view: OnDemandView, above: tuple[str, ...]) -> Relation:
-        """An on-demand view; DefinitionError: it is computed from itself, which only a file that somebody made up says."""
-        if entry.label in above:
-            raise DefinitionError(f"on-demand views in a circle: {' -> '.join((*above, entry.label))}", hint="run verify()")
+        """An on-demand view; DefinitionError: it is computed from itself, as only a file says that somebody made up."""
+        if entry.label in above or len(above) > DEEPEST:
+            told = " -> ".join((*above, entry.label)[-10:])
+            raise DefinitionError(f"on-demand views in a circle, or one upon more than {DEEPEST}: {told}", hint="compute them in one view")
 
         def features_of(reference: Reference) -> tuple[Field, ...]:
             relation = self._relation(reference.view, reference.version, (*above, entry.label))

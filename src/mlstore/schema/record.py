@@ -56,7 +56,7 @@ def _made(cls: type[Made], record: dict[str, Any], kind: str) -> Made:
         raise _newer(kind)
     try:
         return cls(**{name: _unpacked(name, value, kind) for name, value in record.items()})
-    except TypeError as cause:
+    except (TypeError, AttributeError) as cause:
         raise CorruptionError(f"a definition of kind {kind!r} lacks fields", hint="run verify(), restore a backup") from cause
 
 

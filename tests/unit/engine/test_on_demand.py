@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 import mlstore as ml
+from mlstore.engine.catalog import Catalog, CatalogEntry
 
 AIRPORT = ml.Entity("airport", keys={"origin": ml.string})
 WEATHER = ml.FeatureView("weather", entity=AIRPORT, schema={"temp": ml.float64, "wind": ml.int32}, ttl="6h")
@@ -101,6 +102,15 @@ def test_what_does_not_fit_its_inputs_is_refused(flights: ml.Store, changes: dic
         flights.apply(replace(RATIOS, **changes))
 
     assert len(flights.catalog("ratios", kind="on_demand")) == 2
+
+
+def test_a_file_whose_views_go_in_a_circle_is_refused_when_they_are_asked_for() -> None:
+    one = ml.OnDemandView("one", inputs=["two@1:b"], features={"a": ml.col("b")})
+    two = ml.OnDemandView("two", inputs=["one@1:a"], features={"b": ml.col("a")})
+    catalog = Catalog([CatalogEntry("on_demand", view.name, 1, 1, view, 0, 1, 0) for view in (one, two)])
+
+    with pytest.raises(ml.DefinitionError, match=r"in a circle.*one -> two -> one"):
+        catalog.relation("one")
 
 
 def test_a_name_that_would_mean_two_columns_is_that_of_its_view_too(flights: ml.Store) -> None:
@@ -260,7 +270,10 @@ def test_an_offset_and_a_ttl_are_passed_on_to_the_inputs(flights: ml.Store) -> N
 
 
 def test_the_ttl_of_a_call_is_that_of_the_inputs(flights: ml.Store) -> None:
-    assert flights.training_set(labels(), ["ratios:heat"], ttl="90m")["heat"].to_pylist() == [None, -8.0, None]
+    table = flights.training_set(labels(), ["ratios:heat"], ttl="90m")
+
+    assert table["heat"].to_pylist() == [None, -8.0, None]
+    assert flights.reproduce(table).equals(table)
 
 
 def test_names_that_clash_are_those_of_the_view_too(flights: ml.Store) -> None:

@@ -72,6 +72,15 @@ def test_a_ttl_is_that_of_inputs_which_have_one(shop: ml.Store) -> None:
     assert table["r_ratio"].to_pylist() == [52.0]
 
 
+def test_a_training_set_with_windows_and_a_ttl_is_made_anew(shop: ml.Store) -> None:
+    labels = {"user_id": [1], "amount": [30.0], "event_timestamp": [NOON]}
+
+    table = shop.training_set(labels, ["ratio", "spend", "limits"], ttl="2d")
+
+    assert table["most"].to_pylist() == [100.0]
+    assert shop.reproduce(table).equals(table)
+
+
 def test_a_status_knows_the_windows(shop: ml.Store) -> None:
     told = shop.online_features(["burst"], {"user_id": 1, "amount": 30.0}, now=NOON, status=True)
     table = shop.online_features(["burst"], {"user_id": [1], "amount": [30.0]}, now=NOON, status=True)

@@ -102,6 +102,22 @@ def test_another_hash_makes_a_new_version_and_another_text_does_not() -> None:
     assert (changed.action, changed.changes) == ("new_version", (f"function: hash {share.code.digest[:12]} -> {'0' * 12}",))
 
 
+@pytest.mark.parametrize(
+    ("field", "stored", "error"),
+    [
+        ("features", [["x", ["shell", [], None]]], ml.FormatVersionError),
+        ("features", [["x", ["add", [], None]]], ml.CorruptionError),
+        ("features", 5, ml.CorruptionError),
+        ("function", ["module:name"], ml.CorruptionError),
+        ("returns", [["x", "float64"]], ml.DefinitionError),
+        ("model", "pickle", ml.FormatVersionError),
+    ],
+)
+def test_a_record_that_somebody_made_up_is_a_clear_error(field: str, stored: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        from_record(to_record(USE) | {field: stored})
+
+
 def test_the_examples_run() -> None:
     failed, attempted = doctest.testmod(ondemand, extraglobs={"ml": ml})
 

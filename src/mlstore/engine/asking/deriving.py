@@ -156,18 +156,25 @@ class FeaturePlan:
         return answer
 
 
-def plan_features(catalog: Catalog, features: Features, *, taken: Iterable[str], full_names: bool, status: bool = False) -> FeaturePlan:
-    """How the features asked for are answered; `taken` are names the output has already. Raises as `select` does."""
-    names = tuple(taken)
+def plan_features(
+    catalog: Catalog, features: Features, *, taken: Iterable[str], full_names: bool, status: bool = False, ttl_ns: int | None = None
+) -> FeaturePlan:
+    """How the features asked for are answered; `taken` are names the output has already. Raises as `select` does.
+
+    ttl_ns: stands in for the views' own; that of a reference is closer still.
+    """
+    options = (tuple(taken), full_names, status, ttl_ns)
     asked = (features,) if isinstance(features, str) else tuple(features) if isinstance(features, list | tuple) else ()
     if asked and all(isinstance(feature, str | Reference) for feature in asked):
-        question: Hashable = ("plan", asked, names, full_names, status)
-        return catalog.remember(question, lambda: _plan(catalog, features, names, full_names, status))
-    return _plan(catalog, features, names, full_names, status)
+        question: Hashable = ("plan", asked, *options)
+        return catalog.remember(question, lambda: _plan(catalog, features, *options))
+    return _plan(catalog, features, *options)
 
 
-def _plan(catalog: Catalog, features: Features, taken: tuple[str, ...], full_names: bool, status: bool) -> FeaturePlan:
+def _plan(catalog: Catalog, features: Features, taken: tuple[str, ...], full_names: bool, status: bool, ttl_ns: int | None) -> FeaturePlan:
     selection = select(catalog, features, taken=taken, full_names=full_names, status=status, with_computed=True)
+    if ttl_ns is not None:
+        selection = [_with_ttl(selected, ttl_ns) for selected in selection]
     outputs = _names(selection, status)
     references = tuple(reference for selected in selection for reference in selected.references)
     if not any(selected.relation.computed for selected in selection):
@@ -176,6 +183,12 @@ def _plan(catalog: Catalog, features: Features, taken: tuple[str, ...], full_nam
     sources = [source for selected in selection for source in planner.sources(selected)]
     stored = planner.stored()
     return FeaturePlan(stored, planner.steps(), _names(stored, status), outputs, tuple(sources), references, planner.functions())
+
+
+def _with_ttl(selected: Selected, ttl_ns: int) -> Selected:
+    if selected.way.ttl_ns is not None or selected.relation.window is not None:
+        return selected
+    return replace(selected, way=replace(selected.way, ttl_ns=ttl_ns))
 
 
 def _names(selection: Sequence[Selected], status: bool) -> tuple[str, ...]:

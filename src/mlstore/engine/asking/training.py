@@ -7,7 +7,7 @@ import json
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -98,16 +98,10 @@ def _select(context: ReadContext, labels: pa.Schema, features: Features, options
     check_labels(labels, options.timestamp)
     if options.known_at is not None and options.known_at != "label":
         known_instant(options.known_at)
-    plan = plan_features(context.catalog, features, taken=labels.names, full_names=options.full_names, status=options.status)
+    names, status, ttl_ns = options.full_names, options.status, options.ttl_ns
+    plan = plan_features(context.catalog, features, taken=labels.names, full_names=names, status=status, ttl_ns=ttl_ns)
     plan.require_brought(labels.names, "labels")
-    if options.ttl_ns is None:
-        return plan
-    # A ttl of this call stands in for the view's; that of a reference is closer still.
-    stored = [
-        selected if selected.way.ttl_ns is not None else replace(selected, way=replace(selected.way, ttl_ns=options.ttl_ns))
-        for selected in plan.stored
-    ]
-    return replace(plan, stored=stored)
+    return plan
 
 
 def _pieces(table: pa.Table) -> Iterator[pa.Table]:
