@@ -96,7 +96,7 @@ def _answer(history: Blocks, source: Source, plan: WindowPlan, questions: Window
         parts.append(aggregate(plan, _no_events(source, plan), Moments(np.array([0, 1]), np.array([NULL_TIME]), NO_NUMBERS)))
     place = np.full(questions.count, len(order), np.int64)
     place[order] = np.arange(len(order))
-    is_ordered = len(order) == questions.count and bool((order == np.arange(len(order))).all())
+    is_ordered = 0 < len(order) == questions.count and bool((order == np.arange(len(order))).all())
     return [_spread([part[number] for part in parts], None if is_ordered else place) for number in range(len(plan.outputs))]
 
 
