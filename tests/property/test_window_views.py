@@ -29,6 +29,10 @@ ASKED = (
     ),
     *(Asked(f"amount_{function}_lifetime", function, "amount") for function in ("count", "sum", "first", "last", "distinct")),
     Asked("ratio_sum_last_3_rows", "sum", "ratio", rows=3),
+    *(
+        Asked(f"gain_{function}", function, "ratio", 30 * SECOND, where=lambda row: (row.values["amount"] or 0) > 0)
+        for function in ("sum", "count")
+    ),
 )
 
 times = st.one_of(
@@ -102,6 +106,8 @@ class Machine:
                 ml.agg("ratio", ["count", "sum", "min", "max", "mean", "std"], windows=lengths),
                 ml.agg("amount", ["count", "sum", "first", "last", "distinct"], windows="lifetime"),
                 ml.agg("ratio", "sum", windows=ml.last_rows(3)),
+                ml.agg("ratio", ["sum", "count"], windows="30s", where=ml.col("amount") > 0, name="gain_{function}"),
+                ml.agg("ratio", "sum", windows="30s", by="amount"),
             ],
             boundary="strict" if self.strict else "inclusive",
             offset=f"{self.offset}s" if self.offset else None,

@@ -20,6 +20,7 @@ from mlstore.engine.windows.plan import Moments, WindowPlan, compile_plan
 from mlstore.format.keys import Keys
 from mlstore.format.order import order_rows, take_ints
 from mlstore.schema.dtypes import int64
+from mlstore.schema.expression import Expression
 from mlstore.schema.outputs import Output
 from mlstore.schema.timestamps import NULL_TIME
 
@@ -127,9 +128,14 @@ def _spread(parts: Sequence[pa.Array], place: Int64 | None) -> pa.Array:
 
 def _with_clocks(plan: WindowPlan, told: Sequence[str]) -> WindowPlan:
     """The plan, and the latest of these clocks over each window and condition of it."""
-    looked_at = {(output.window, repr(output.where and output.where.to_record())): output for output in plan.outputs}
+    looked_at = {(output.window, told_of(output.where)): output for output in plan.outputs}
     clocks = tuple(Output(name, int64, "max", name, seen.window, where=seen.where) for name in told for seen in looked_at.values())
     return replace(plan, outputs=(*plan.outputs, *clocks), types={**plan.types, EVENT_TIME: int64, CREATED: int64})
+
+
+def told_of(where: Expression | None) -> str:
+    """A condition as text that only the same one has."""
+    return "" if where is None else repr(where.to_record())
 
 
 def _latest(plan: WindowPlan, columns: Sequence[pa.Array], clock: str) -> pa.Array:

@@ -127,7 +127,10 @@ class TilePlan:
     @property
     def form(self) -> bytes:
         """What its records and widths are, in few bytes: tiles of another form are none."""
-        told = [(one.column, one.form, one.kind, one.mask, repr(one.where and one.where.to_record())) for one in self.layout.asked]
+        told = [
+            (one.column, one.form, one.kind, one.mask, "" if one.where is None else repr(one.where.to_record()))
+            for one in self.layout.asked
+        ]
         return blake2b(repr((told, self.widths, limits.TILE_LEAF)).encode(), digest_size=16).digest()
 
     @property
