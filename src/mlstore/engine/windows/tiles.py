@@ -14,13 +14,13 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from mlstore._core.tiles import build_tiles, merge_records
+from mlstore._core.tiles import KINDS, build_tiles, merge_records
 from mlstore.engine import limits
 from mlstore.engine.catalog import Relation
 from mlstore.engine.history.block import Int64
 from mlstore.engine.windows.answering import plan_of, source_of
 from mlstore.engine.windows.events import Events, Source
-from mlstore.engine.windows.measures import KINDS, Layout, is_kept, lay_out, read_measures
+from mlstore.engine.windows.measures import Layout, is_kept, lay_out, read_measures
 from mlstore.engine.windows.plan import FIRST_TICK, LAST_TICK, WindowPlan
 from mlstore.errors import CorruptionError
 from mlstore.format.keyvector import encode_int
@@ -183,7 +183,7 @@ def encode_node(node: Node) -> bytes:
     if node.events is None:
         return _HEAD.pack(_INNER, node.level, 0, len(node.starts)) + node.starts.tobytes() + node.records.tobytes()
     events = node.events
-    parts = [events.time, events.created, *(words for words in events.values if words.size), *events.counted]
+    parts: list[Int64 | Flags] = [events.time, events.created, *(words for words in events.values if words.size), *events.counted]
     return _HEAD.pack(_LEAF, node.level, len(events.counted), len(events)) + b"".join(part.tobytes() for part in parts)
 
 
@@ -263,7 +263,8 @@ def _record(plan: TilePlan, level: int, events: Kept) -> Int64:
         return np.empty(plan.layout.words, np.int64)
     widths = np.array(plan.widths[: level + 1], np.int64)
     _, _, records = build_tiles(np.array([0, len(events)]), np.ascontiguousarray(events.time), _contiguous(plan.measures(events)), widths)
-    return records[-1]
+    record: Int64 = records[-1]
+    return record
 
 
 def _contiguous(measures: list[Measure]) -> list[Measure]:
