@@ -26,7 +26,5 @@ def find_quantiles(
     ranks: the place of a value among those of its group, from 0. lower, upper: [quantiles, questions], -1 over nothing.
     """
 
-def sum_decayed(
-    time: Int64, values: Float64, begin: Int64, end: Int64, moment: Int64, half_life: float, sums: Float64
-) -> None:
+def sum_decayed(time: Int64, values: Float64, begin: Int64, end: Int64, moment: Int64, half_life: float, sums: Float64) -> None:
     """The sum of values halved with every half-life of age, added in the order of the rows."""

@@ -12,9 +12,7 @@ from mlstore._core.tiles import Measure
 
 Int64 = NDArray[np.int64]
 
-def find_events(
-    event_offsets: Int64, time: Int64, moment_offsets: Int64, low: Int64, high: Int64, begin: Int64, end: Int64
-) -> None:
+def find_events(event_offsets: Int64, time: Int64, moment_offsets: Int64, low: Int64, high: Int64, begin: Int64, end: Int64) -> None:
     """The events [begin, end) with low <= time <= high of each moment's key; [windows, moments]. begin == end where there are none."""
 
 def fold(

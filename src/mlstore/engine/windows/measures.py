@@ -218,13 +218,18 @@ def _finish_sum(output: Output, asked: Asked, words: Int64) -> pa.Array:
     overflows = high != (low >> 63)
     if output.function == "sum":
         if overflows.any():
-            hint = f"cast {output.column} to float64 in the source, or take a shorter window"
-            raise InvalidDataError(f"{output.name}: a sum of {output.column} does not fit 64 bits", hint=hint)
+            raise refuse_overflow(output)
         return pa.array(low, mask=_null_mask(nothing))
     total = low.astype(np.float64)
     for moment in np.flatnonzero(overflows):
         total[moment] = float((int(high[moment]) << 64) + (int(low[moment]) & (2**64 - 1)))
     return pa.array(_divide(total, count), mask=_null_mask(nothing))
+
+
+def refuse_overflow(output: Output) -> InvalidDataError:
+    """What is said of a sum that does not fit."""
+    hint = f"cast {output.column} to float64 in the source, or take a shorter window"
+    return InvalidDataError(f"{output.name}: a sum of {output.column} does not fit 64 bits", hint=hint)
 
 
 def _finish_extreme(output: Output, asked: Asked, words: Int64, ordered: Mapping[str, pa.Array]) -> pa.Array:
