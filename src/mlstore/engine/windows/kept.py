@@ -1,6 +1,6 @@
-"""Kept tiles: what a view may keep of its source's events, what a window needs of it, and answers from it, equal bit for bit to those without.
+"""Kept tiles: what a view may keep of its source's events, what a window needs of it, and answers with the bits of those without.
 
-Kept are the states of outputs that merge, over stretches of time, of numbers, without categories. What else a view has is worked out from events.
+Kept are the states of outputs that merge, over stretches of time, of numbers, without categories. The rest is worked out from events.
 A record is the states of `kept_layout` side by side, in 64-bit words; `_core/tiles.pyi` tells them one by one.
 """
 
