@@ -164,14 +164,12 @@ def read_measures(asked: Sequence[Asked], columns: Mapping[str, pa.Array], rows:
 def words_of(column: pa.Array) -> Int64:
     """Numbers, dates and times as 64-bit words; anything stands for a null."""
     kind = column.type
-    if column.null_count:
-        column = column.fill_null(False if pa.types.is_boolean(kind) else pa.scalar(0).cast(_counting_type(kind)).cast(kind))
     if pa.types.is_decimal(kind):
         column = column.cast(pa.float64())
-    elif pa.types.is_date(kind):
-        column = column.cast(pa.int32())
-    elif pa.types.is_timestamp(kind):
-        column = column.cast(pa.int64())
+    elif _counting_type(kind) != kind:
+        column = column.cast(_counting_type(kind))
+    if column.null_count:
+        column = column.fill_null(pa.scalar(0).cast(column.type))
     values: NDArray[Any] = np.asarray(column)
     if values.dtype.kind == "f":
         return np.ascontiguousarray(values, np.float64).view(np.int64)
