@@ -113,7 +113,19 @@ def test_a_bound_of_what_was_known_leaves_the_canonical_order_of_the_known_event
     plan = plan_of(data.draw(aggregations()), tiles=data.draw(st.sampled_from(TILES)))
     asked = data.draw(questions(len(groups)))
 
-    check(plan, groups, asked, known=[data.draw(st.integers(0, 5)) for moments in asked for _ in moments])
+    if data.draw(st.booleans()):
+        in_turn(groups[0])
+    if data.draw(st.booleans()):
+        for events in groups:
+            in_turn(events)
+
+    check(plan, groups, asked, known=[data.draw(st.integers(0, 30)) for moments in asked for _ in moments])
+
+
+def in_turn(events):
+    """Make events known in their order."""
+    for number, event in enumerate(events):
+        event["created"] = number // 2
 
 
 @given(st.data())
