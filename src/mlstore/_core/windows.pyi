@@ -30,7 +30,8 @@ def fold(
 ) -> None:
     """The states [windows, words, moments] of the events [begin, end) of intervals. wanted: [windows, measures], 0: left out.
 
-    A window of rows says low = the greatest and high = the least tick: then no tile lies in it, and its events are added one by one.
+    The events may end before those of the interval do: it is as if later ones were not there. A window of rows says low = the greatest and
+    high = the least tick: then no tile lies in it, and its events are added one by one.
     """
 
 def fold_stored(
