@@ -82,7 +82,7 @@ def plan_registration(catalog: Catalog, definitions: Sequence[Definition]) -> li
         step = _plan_one(catalog, definition)
         steps.append(step)
         planned = planned if step.entry is None else with_entry(planned, step.entry)
-    _check_readers(planned)
+    check_readers(planned)
     return steps
 
 
@@ -143,12 +143,12 @@ def _with_source(planned: Catalog, view: WindowView) -> WindowView:
     return pinned
 
 
-def _check_readers(planned: Catalog) -> None:
-    """Refuse a change in place that takes from a source what a window view reads."""
-    for entry in planned.current():
+def check_readers(catalog: Catalog) -> None:
+    """Refuse a catalogue in which a source has changed in place to what a window view cannot read."""
+    for entry in catalog.current():
         if isinstance(entry.definition, WindowView):
             try:
-                planned.layout(entry.definition)
+                catalog.layout(entry.definition)
             except DefinitionError as cause:
                 message = f"{entry.definition.source_name} cannot change so while {entry.label} reads it: {cause.message}"
                 raise DefinitionError(message, hint="leave the column as it is, or add another one") from cause
