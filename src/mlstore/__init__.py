@@ -8,6 +8,7 @@ from mlstore.engine.asking.explanation import Explanation
 from mlstore.engine.asking.keyrange import OnlineRows
 from mlstore.engine.asking.reader import OnlineReader
 from mlstore.engine.asking.reading import Rows
+from mlstore.engine.asking.skew import SkewReport
 from mlstore.engine.branching.branches import Branch, RefMove
 from mlstore.engine.branching.diff import Diff, TableDiff
 from mlstore.engine.catalog import CatalogEntry
@@ -119,6 +120,7 @@ __all__ = [
     "ReproductionError",
     "Rows",
     "SchemaMismatchError",
+    "SkewReport",
     "Store",
     "StoreBusyError",
     "StoreError",

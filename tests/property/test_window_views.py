@@ -29,9 +29,17 @@ ASKED = (
     ),
     *(Asked(f"amount_{function}_lifetime", function, "amount") for function in ("count", "sum", "first", "last", "distinct")),
     Asked("ratio_sum_last_3_rows", "sum", "ratio", rows=3),
+    *(
+        Asked(f"gain_{function}", function, "ratio", 30 * SECOND, where=lambda row: (row.values["amount"] or 0) > 0)
+        for function in ("sum", "count")
+    ),
 )
 
-times = st.one_of(st.integers(-40, 40).map(lambda second: second * SECOND), st.integers(-40 * SECOND, 40 * SECOND), st.integers(-700, 700).map(lambda s: s * SECOND))
+times = st.one_of(
+    st.integers(-40, 40).map(lambda second: second * SECOND),
+    st.integers(-40 * SECOND, 40 * SECOND),
+    st.integers(-700, 700).map(lambda s: s * SECOND),
+)
 ratios = st.one_of(st.none(), st.floats(-1e6, 1e6), st.sampled_from([0.1, 0.2, 1e6, float("nan")]))
 
 
@@ -49,7 +57,19 @@ facts = st.builds(
     times,
     st.fixed_dictionaries({"amount": st.one_of(st.none(), st.integers(-5, 5)), "ratio": ratios}),
 )
-KINDS = ("append",) * 6 + ("upsert", "delete", "forget", "optimize", "compact", "reopen", "snapshot", "branch", "late view")
+KINDS = ("append",) * 6 + (
+    "upsert",
+    "delete",
+    "forget",
+    "optimize",
+    "compact",
+    "reopen",
+    "snapshot",
+    "branch",
+    "late view",
+    "backfill",
+    "backfill",
+)
 steps = st.lists(st.builds(Step, st.sampled_from(KINDS), st.lists(facts, min_size=1, max_size=12).map(tuple)), min_size=1, max_size=9)
 
 
@@ -86,6 +106,8 @@ class Machine:
                 ml.agg("ratio", ["count", "sum", "min", "max", "mean", "std"], windows=lengths),
                 ml.agg("amount", ["count", "sum", "first", "last", "distinct"], windows="lifetime"),
                 ml.agg("ratio", "sum", windows=ml.last_rows(3)),
+                ml.agg("ratio", ["sum", "count"], windows="30s", where=ml.col("amount") > 0, name="gain_{function}"),
+                ml.agg("ratio", "sum", windows="30s", by="amount"),
             ],
             boundary="strict" if self.strict else "inclusive",
             offset=f"{self.offset}s" if self.offset else None,
@@ -114,6 +136,8 @@ class Machine:
                 self.store = self.store.branch("side")
             case "late view":
                 self.store.apply(self.window_view())
+            case "backfill" if self.branch is None and any(entry.name == "spend" for entry in self.store.catalog()):
+                self.store.backfill("spend")
 
     def _write(self, step: Step) -> None:
         columns = {
@@ -153,10 +177,12 @@ class Machine:
         self.store.verify()
 
     def _check_at(self, store: ml.Store, model: ViewModel, moments: list[tuple[int | None, int | None]]) -> None:
-        labels = pa.table({
-            "user": pa.array([user for user, _ in moments], pa.int64()),
-            "event_timestamp": pa.array([time for _, time in moments], pa.timestamp("us", "UTC")),
-        })
+        labels = pa.table(
+            {
+                "user": pa.array([user for user, _ in moments], pa.int64()),
+                "event_timestamp": pa.array([time for _, time in moments], pa.timestamp("us", "UTC")),
+            }
+        )
         trained = store.training_set(labels, ["spend"]).to_pylist()
         for (user, time), row in zip(moments, trained, strict=True):
             moment = None if time is None else time - self.offset * SECOND
@@ -166,7 +192,9 @@ class Machine:
             if time is not None:
                 now = EPOCH + timedelta(microseconds=time)
                 served = store.online_features(["spend"], {"user": user}, now=now)
-                assert repr({**served, "event_timestamp": now}) == repr({"user": user, **{k: row[k] for k in served if k != "user"}, "event_timestamp": now})
+                assert repr({**served, "event_timestamp": now}) == repr(
+                    {"user": user, **{k: row[k] for k in served if k != "user"}, "event_timestamp": now}
+                )
                 batch = store.online_features(["spend"], {"user": [user, 2, user]}, now=now).to_pylist()
                 assert repr(batch[0]) == repr(served) == repr(batch[2])
 
@@ -183,6 +211,8 @@ def test_online_is_training_is_the_plain_rows(data: st.DataObject, *, is_view: b
         shrink_limits(patch)
         patch.setattr("mlstore.engine.limits.WINDOW_EVENTS", 7)
         patch.setattr("mlstore.engine.limits.WINDOW_STRETCH", 3)
+        patch.setattr("mlstore.engine.limits.TILE_LEAF", data.draw(st.sampled_from([1, 3, 64])))
+        patch.setattr("mlstore.engine.writing.backfilling.STEP_KEYS", 1)
         machine = Machine(
             Path(folder) / "w.mls",
             is_view=is_view,
@@ -195,5 +225,7 @@ def test_online_is_training_is_the_plain_rows(data: st.DataObject, *, is_view: b
                 machine.apply(Step("late view", ()))
             machine.apply(step)
         machine.apply(Step("late view", ()))
+        machine.check(moments)
+        machine.apply(Step("backfill", ()))
         machine.check(moments)
         machine.store.close()

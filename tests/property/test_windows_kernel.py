@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from datetime import datetime
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import mlstore as ml
@@ -17,6 +19,8 @@ from mlstore._core.tiles import ASKED, KINDS, add_to_record, build_tiles, count_
 from mlstore._core.windows import find_events, fold, fold_stored
 from mlstore.engine.windows import aggregates
 from mlstore.engine.windows.aggregates import aggregate
+from mlstore.engine.windows.kept import KeptTiles, Part, answer_kept, build_kept, kept_plan, parts_of
+from mlstore.engine.windows.single import SinglePlan, is_single
 from tests.support import naive_windows
 from tests.support.data import microseconds
 from tests.support.windows import NUMBERS, TILES, VALUES, IsAbove, Rows, event_groups, moments_of, plan_of, windows
@@ -109,7 +113,19 @@ def test_a_bound_of_what_was_known_leaves_the_canonical_order_of_the_known_event
     plan = plan_of(data.draw(aggregations()), tiles=data.draw(st.sampled_from(TILES)))
     asked = data.draw(questions(len(groups)))
 
-    check(plan, groups, asked, known=[data.draw(st.integers(0, 5)) for moments in asked for _ in moments])
+    if data.draw(st.booleans()):
+        in_turn(groups[0])
+    if data.draw(st.booleans()):
+        for events in groups:
+            in_turn(events)
+
+    check(plan, groups, asked, known=[data.draw(st.integers(0, 30)) for moments in asked for _ in moments])
+
+
+def in_turn(events):
+    """Make events known in their order."""
+    for number, event in enumerate(events):
+        event["created"] = number // 2
 
 
 @given(st.data())
@@ -198,6 +214,59 @@ def test_stored_tiles_and_edge_events_fold_to_the_bits_of_the_events_alone(raw, 
         from_tiles = np.empty((1, words_of(measures), 1), np.int64)
         fold_stored(*stored, np.zeros(1, np.int64), low[one].copy(), high[one].copy(), wanted, from_tiles)
         assert from_tiles[0, :, 0].tolist() == from_events[0, :, ask].tolist()
+
+
+KEPT = ("count", "sum", "mean", "min", "max", "std", "var", "skew", "kurtosis", "rate")
+
+
+@given(st.data())
+def test_an_answer_from_kept_tiles_and_the_events_between_them_has_the_bits_of_one_from_events(data):
+    groups = data.draw(event_groups())
+    columns = data.draw(st.lists(st.sampled_from(NUMBERS), min_size=1, max_size=3, unique=True))
+    lengths = data.draw(st.lists(st.sampled_from(["5us", "12us", "65us"]), min_size=1, max_size=2, unique=True))
+    plan = plan_of([ml.agg(column, KEPT, windows=lengths) for column in columns], tiles=data.draw(st.sampled_from(TILES)))
+    conditions = st.sampled_from([None, IsAbove("h", 0), IsAbove("h", 1)])
+    plan = kept_plan(plan.of(replace(output, where=data.draw(conditions)) for output in plan.outputs))
+    events, tiles = Rows.of(groups), build_kept(plan, Rows.of(groups))
+
+    for group, moment in product(range(len(groups)), data.draw(st.lists(st.integers(-70, 70), max_size=4))):
+        parts = [part for window in plan.windows for part in parts_of(plan, window, moment)]
+        edges = [
+            [row for row in rows if any(part.level < 0 and part.first <= row["time"] <= part.last for part in parts)] for rows in groups
+        ]
+        from_tiles = answer_kept(plan, only(tiles, parts), Rows.of(edges), np.array([group]), np.array([moment]))
+        from_events = aggregate(plan, events, moments_of([[moment] if g == group else [] for g in range(len(groups))]))
+        assert [bits(shown(column)) for column in from_tiles] == [bits(shown(column)) for column in from_events]
+
+
+@given(st.data())
+def test_a_single_moment_is_answered_with_the_bits_of_many(data):
+    groups = data.draw(event_groups(groups=1))
+    columns = data.draw(st.lists(st.sampled_from([*NUMBERS, "t"]), min_size=1, max_size=3, unique=True))
+    lengths = data.draw(st.lists(windows(), min_size=1, max_size=3, unique_by=str))
+    functions = {column: ("count", "min", "max") if column == "t" else MERGING for column in columns}
+    found = [ml.agg(column, functions[column], windows=lengths) for column in columns]
+    rules = {"boundary": data.draw(st.sampled_from(["inclusive", "strict"])), "offset": data.draw(st.sampled_from([None, "4us"]))}
+    plan = plan_of(found, tiles=data.draw(st.sampled_from(TILES)), where=data.draw(st.sampled_from([None, IsAbove("h", 0)])), **rules)
+    plan = plan.of(output for output in plan.outputs if is_single(plan.of([output])))
+    assume(plan.outputs)
+    events, tiles = Rows.of(groups), build_kept(plan, Rows.of(groups))
+    moments = sorted(data.draw(st.lists(st.integers(-70, 70), min_size=1, max_size=3)))
+    many = [shown(column) for column in aggregate(plan, events, moments_of([moments]))]
+
+    single = SinglePlan(plan)
+    for place, moment in enumerate(moments):
+        assert bits(single.from_events(events, moment)) == [bits(column[place]) for column in many]
+        assert bits(single.from_tiles(tiles, events, moment)) == [bits(column[place]) for column in many]
+
+
+def only(tiles: KeptTiles, parts: list[Part]) -> KeptTiles:
+    """Of the tiles those that the parts name."""
+    level = np.repeat(np.arange(len(tiles.offsets)), tiles.offsets[:, -1] - tiles.offsets[:, 0])
+    kept = np.zeros(len(tiles.start), np.bool_)
+    for part in parts:
+        kept |= (level == part.level) & (tiles.start >= part.first) & (tiles.start <= part.last)
+    return KeptTiles(np.append(0, np.cumsum(kept))[tiles.offsets], tiles.start[kept], np.ascontiguousarray(tiles.records[kept]))
 
 
 def needed_for(offsets, time, measures, widths, key, low, high, *, is_sparse):

@@ -20,6 +20,7 @@ class Asked:
     column: str
     length: int = 0
     rows: int = 0
+    where: Callable[[Row], bool] = lambda row: True
 
 
 def answer(asked: Asked, rows: Sequence[Row], key: Key, moment: int | None, *, strict: bool = False, known: int | None = None) -> object:
@@ -31,6 +32,7 @@ def answer(asked: Asked, rows: Sequence[Row], key: Key, moment: int | None, *, s
         held = sorted((row for row in rows if row.key[: len(key)] == key and row.event_time <= last), key=lambda row: row.rank)
         if known is not None:
             held = [row for row in held if row.created is not None and row.created <= known]
+        held = [row for row in held if asked.where(row)]
         if asked.length:
             held = [row for row in held if row.event_time > last - asked.length]
         if asked.rows:

@@ -24,6 +24,7 @@ cdef struct Part:
     int64_t level               # -1: events
     int64_t begin
     int64_t end
+    bint is_short               # its last tile holds events behind the end; see trim
 
 
 cdef inline int64_t tile_start(int64_t time, int64_t width) noexcept nogil:
@@ -55,7 +56,9 @@ cdef class Tiles:
     cdef int depth
     cdef int64_t words
     cdef Level levels[MOST_LEVELS]
+    cdef int64_t* trimmed       # two records
 
     cdef int reserve(self, Level* level, int64_t parts) except -1 nogil
     cdef int build(self, Layout layout, const int64_t* time, int64_t begin, int64_t end) except -1 nogil
+    cdef const int64_t* trim(self, Layout layout, int64_t base, int64_t end, int64_t level) noexcept nogil
     cdef int cut(self, int64_t base, int64_t begin, int64_t end, int64_t low, int64_t high, Part* parts) noexcept nogil

@@ -1,10 +1,11 @@
 """Tiles: the states of a key's events in stretches of time of a level's width, aligned to the epoch, in records of 64-bit words.
 
-A measure is (kind, mask, values, counted): how the values of a column are read, what its state keeps of them, their 64-bit words (the bits of
-doubles; none for kind "rows") and uint8 that is 0 for events to pass over, or empty. A record holds the states of all measures, side by side; the
-words of a state are: count | sum (floats 1 word, integers 2: low and high of 128 bits) | mean, m2 | m3, m4 | least | greatest.
-Least and greatest are ordered words: those of doubles are bits ^ ((bits >> 63) & (2^63 - 1)), those of uint64 have the sign bit flipped; NaN
-is -2^63 as least and 2^63 - 1 as greatest. Over no values: 0 | -0.0, or 0 | 0.0, 0.0 | 0.0, 0.0 | 2^63 - 1 | -2^63.
+A measure is (kind, mask, values, counted): how the values of a column are read, what its state keeps of them, their 64-bit words (the bits
+of doubles; none for kind "rows") and uint8 that is 0 for events to pass over, or empty. A record holds the states of all measures, side by
+side; the words of a state are: count | sum (floats 1 word, integers 2: low and high of 128 bits) | mean, m2 | m3, m4 | least | greatest.
+Least and greatest are ordered words: those of doubles are bits ^ ((bits >> 63) & (2^63 - 1)), those of uint64 have the sign bit flipped;
+NaN is -2^63 as least and 2^63 - 1 as greatest. Over no values: 0 | -0.0, or 0, 0 | 0.0, 0.0 | 0.0, 0.0 | 2^63 - 1 | -2^63. Any NaN in a
+state is the one positive quiet NaN.
 """
 
 from collections.abc import Sequence

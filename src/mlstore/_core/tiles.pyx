@@ -73,6 +73,9 @@ cdef class Tiles:
             self.levels[i].start = self.levels[i].first = self.levels[i].records = self.levels[i].parent = NULL
         self.depth = <int> widths.shape[0]
         self.words = words
+        self.trimmed = <int64_t*> malloc(max(1, 2 * words) * 8)
+        if self.trimmed == NULL:
+            raise MemoryError
 
     def __dealloc__(self):
         cdef int i
@@ -81,6 +84,7 @@ cdef class Tiles:
             free(self.levels[i].first)
             free(self.levels[i].records)
             free(self.levels[i].parent)
+        free(self.trimmed)
 
     cdef int reserve(self, Level* level, int64_t parts) except -1 nogil:
         """Room for the parents of so many parts, and at least one tile more."""
@@ -145,10 +149,26 @@ cdef class Tiles:
             below, parts = level.start, level.count
         return 0
 
+    cdef const int64_t* trim(self, Layout layout, int64_t base, int64_t end, int64_t level) noexcept nogil:
+        """The record that the tile of a level which holds the event before the end would have without those from the end on."""
+        cdef int64_t i, child, tile = self.levels[0].parent[end - 1 - base]
+        cdef int64_t* record = self.trimmed
+        cdef int64_t* merged = self.trimmed + self.words
+        layout.clear(record)
+        layout.add(base + self.levels[0].first[tile], end, record)
+        for i in range(1, level + 1):
+            child, tile = tile, self.levels[i].parent[tile]
+            layout.clear(merged)
+            layout.merge(self.levels[i - 1].records, self.levels[i].first[tile], child, merged)
+            layout.merge(record, 0, 1, merged)
+            record, merged = merged, record
+        return record
+
     cdef int cut(self, int64_t base, int64_t begin, int64_t end, int64_t low, int64_t high, Part* parts) noexcept nogil:
-        """The parts of an interval that holds the events [begin, end), from left to right; the tiles were built from event base on."""
+        """The parts of an interval of which the events [begin, end) count, from left to right; the tiles were built from event base on."""
         cdef int i, count = 0, edges = 0
         cdef int64_t left, right
+        cdef bint is_short = False, goes_on
         cdef Part after[MOST_LEVELS]
         cdef Level* level
         begin -= base
@@ -158,6 +178,7 @@ cdef class Tiles:
                 break
             level = &self.levels[i]
             left, right = level.parent[begin], level.parent[end - 1]
+            goes_on = is_short or level.first[right + 1] > end
             if level.start[left] < low:
                 left += 1
             if tile_last(level.start[right], level.width) <= high:
@@ -165,16 +186,19 @@ cdef class Tiles:
             if left >= right:
                 break
             if begin < level.first[left]:
-                parts[count].level, parts[count].begin, parts[count].end = i - 1, begin, level.first[left]
+                parts[count] = Part(i - 1, begin, level.first[left], False)
                 count += 1
             if level.first[right] < end:
-                after[edges].level, after[edges].begin, after[edges].end = i - 1, level.first[right], end
+                after[edges] = Part(i - 1, level.first[right], end, is_short)
                 edges += 1
+                is_short = False
+            else:
+                is_short = goes_on
             begin, end = left, right
         else:
             i = self.depth
         if begin < end:
-            parts[count].level, parts[count].begin, parts[count].end = i - 1, begin, end
+            parts[count] = Part(i - 1, begin, end, is_short)
             count += 1
         while edges > 0:
             edges -= 1

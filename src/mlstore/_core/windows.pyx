@@ -87,7 +87,7 @@ def fold(
     const int64_t[::1] moment_offsets,  # IN   [keys + 1] moments of a key
     const int64_t[:, ::1] low,          # IN   [windows, moments] first tick of the interval; the least tick: open
     const int64_t[:, ::1] high,         # IN   [windows, moments] its last tick; the greatest tick: open
-    const int64_t[:, ::1] begin,        # IN   [windows, moments] its events: find_events, or a window of rows
+    const int64_t[:, ::1] begin,        # IN   [windows, moments] its events; those that come after `end` do not count
     const int64_t[:, ::1] end,          # IN   [windows, moments]
     const uint8_t[:, ::1] wanted,       # IN   [windows, measures] 0: left out
     int64_t[:, :, ::1] states,          # OUT  [windows, words, moments]
@@ -99,6 +99,7 @@ def fold(
     cdef Part parts[MOST_PARTS]
     cdef int count, i
     cdef int64_t base, top, place, word
+    cdef const int64_t* trimmed = NULL
     cdef int64_t state[16]
     cdef const Measure* measure
     if keys < 0 or moment_offsets.shape[0] != keys + 1 or event_offsets[keys] > time.shape[0] or moment_offsets[keys] > moments:
@@ -126,6 +127,8 @@ def fold(
                     count = 0
                     if begin[w, moment] < end[w, moment]:
                         count = tiles.cut(base, begin[w, moment], end[w, moment], low[w, moment], high[w, moment], parts)
+                        if parts[count - 1].is_short:
+                            trimmed = tiles.trim(layout, base, end[w, moment], parts[count - 1].level)
                     for m in range(layout.count):
                         if not wanted[w, m]:
                             continue
@@ -136,7 +139,12 @@ def fold(
                             if parts[i].level < 0:
                                 add_events(measure, base + parts[i].begin, base + parts[i].end, state)
                             else:
-                                merge_tiles(measure, tiles.levels[parts[i].level].records, layout.words, parts[i].begin, parts[i].end, state)
+                                merge_tiles(
+                                    measure, tiles.levels[parts[i].level].records, layout.words, parts[i].begin,
+                                    parts[i].end - parts[i].is_short, state,
+                                )
+                                if parts[i].is_short:
+                                    merge_tiles(measure, trimmed, layout.words, 0, 1, state)
                         settle(measure, state)
                         for word in range(words_of(measure.kind, measure.mask)):
                             states[w, place + word, moment] = state[word]

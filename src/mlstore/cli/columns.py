@@ -87,10 +87,11 @@ def find_relation(store: ml.Store, name: str) -> ml.FeatureView | ml.WindowView 
 
 
 def find_service(store: ml.Store, name: str) -> ml.FeatureService | None:
-    """The newest feature service of that name."""
+    """The newest feature service of that name, or the version asked for, `model@2`."""
+    bare, _, version = name.partition("@")
     newest = None
     for entry in store.catalog(kind="service"):  # in order of version
-        if entry.name == name and isinstance(entry.definition, ml.FeatureService):
+        if entry.name == bare and version in ("", str(entry.version)) and isinstance(entry.definition, ml.FeatureService):
             newest = entry.definition
     return newest
 

@@ -131,6 +131,7 @@ class Relation:
 
     @lazy
     def plan(self) -> RowPlan:
+        self.require_rows("write")
         return compile_plan(self.revision, self._revisions[self.revision])
 
     def remember(self, question: Hashable, answer: Callable[[], Answer]) -> Answer:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, TypeVar
 
+import pyarrow as pa
+
 from mlstore.errors import CorruptionError, FormatVersionError
 from mlstore.schema.aggregation import Aggregation
 from mlstore.schema.dtypes import DType, parse_dtype
@@ -45,19 +47,22 @@ def to_record(definition: Definition) -> dict[str, Any]:
 
 def from_record(record: dict[str, Any]) -> Definition:
     """The definition that `to_record` took apart. A field that the record lacks has its default."""
-    cls = KINDS.get(record.get("kind", ""))
+    kind = record.get("kind")
+    cls = KINDS.get(kind) if isinstance(kind, str) else None
     if cls is None:
-        raise _newer(record.get("kind"))
-    return _made(cls, {name: value for name, value in record.items() if name != "kind"}, record["kind"])
-
-
-def _made(cls: type[Made], record: dict[str, Any], kind: str) -> Made:
-    if record.keys() - {field.name for field in dataclasses.fields(cls)}:  # type: ignore[arg-type]
         raise _newer(kind)
     try:
-        return cls(**{name: _unpacked(name, value, kind) for name, value in record.items()})
-    except (TypeError, AttributeError) as cause:
-        raise CorruptionError(f"a definition of kind {kind!r} lacks fields", hint="run verify(), restore a backup") from cause
+        return _made(cls, {name: value for name, value in record.items() if name != "kind"}, kind)
+    except (TypeError, ValueError, AttributeError, pa.ArrowException) as cause:
+        raise CorruptionError(
+            f"a definition of kind {kind!r} lacks fields, or says what cannot be: {cause}", hint="run verify(), restore a backup"
+        ) from cause
+
+
+def _made(cls: type[Made], record: dict[str, Any], kind: object) -> Made:
+    if record.keys() - {field.name for field in dataclasses.fields(cls)}:  # type: ignore[arg-type]
+        raise _newer(kind)
+    return cls(**{name: _unpacked(name, value, kind) for name, value in record.items()})
 
 
 def _newer(kind: object) -> FormatVersionError:
@@ -80,7 +85,7 @@ def _packed(value: object) -> object:
     return value.name if isinstance(value, Entity | FeatureView | Table) else value
 
 
-def _unpacked(name: str, value: Any, kind: str) -> object:
+def _unpacked(name: str, value: Any, kind: object) -> object:
     if name in _PARTS:
         return tuple(_made(_PARTS[name], part, kind) for part in value)
     if name == "where":

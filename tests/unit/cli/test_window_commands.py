@@ -44,6 +44,13 @@ def test_a_window_view_is_applied_from_a_file_and_listed_with_its_outputs(answer
     assert "temp_mean_6h" in run("catalog", flights, "late").stdout
 
 
+def test_an_old_version_of_a_service_is_asked_for_by_its_number(answer: Answer, flights: Path, windows: Path) -> None:
+    before = answer("online", flights, "model", "--key", "origin=JFK", "--key", "number=1")
+    answer("apply", flights, windows)
+
+    assert answer("online", flights, "model@1", "--key", "origin=JFK", "--key", "number=1") == before
+
+
 def test_the_lineage_is_shown_to_people_and_programs(answer: Answer, run: Run, flights: Path, windows: Path) -> None:
     answer("apply", flights, windows)
 

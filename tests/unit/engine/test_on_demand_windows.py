@@ -87,3 +87,29 @@ def test_a_status_knows_the_windows(shop: ml.Store) -> None:
 
     assert told["burst__status"] == "PRESENT"
     assert table.to_pylist() == [told]
+
+
+def test_skew_is_looked_for_with_what_the_requests_brought(shop: ml.Store) -> None:
+    reads = {"user_id": [1, 2, 3], "amount": [30.0, 1.0, 2.0], "event_timestamp": [NOON, "2024-01-01T11:40", NOON]}
+
+    report = shop.verify_skew(["ratio", "burst", "limits"], sample=reads)
+
+    assert report
+    assert (report.reads, report.values) == (3, 9)
+    assert report.features == ("ratio@1:ratio", "burst@1:rest", "limits@1:most")
+    with pytest.raises(ml.SchemaMismatchError, match=r"burst\.amount is to come with the sample"):
+        shop.verify_skew(["burst"], sample=10)
+
+
+def test_a_function_that_looks_at_the_batch_is_found_by_its_skew(shop: ml.Store) -> None:
+    shop.apply(share_of_batch)
+    reads = {"amount": [30.0, 1.0], "event_timestamp": [NOON, "2024-01-01T11:40"]}
+
+    report = shop.verify_skew("share_of_batch", sample=reads)
+
+    assert report.differing == 2
+
+
+@ml.on_demand(request={"amount": ml.float64}, returns={"share": ml.float64}, over="numpy")
+def share_of_batch(columns: dict[str, Any]) -> dict[str, Any]:
+    return {"share": columns["amount"] / columns["amount"].sum()}

@@ -214,18 +214,37 @@ def test_a_branch_has_window_views_of_its_own_and_merging_brings_them(shop: ml.S
     shop.verify()
 
 
-def test_conditions_changed_on_both_sides_conflict(shop: ml.Store) -> None:
+def test_outputs_added_on_both_sides_are_kept(shop: ml.Store) -> None:
     shop.apply(spend(where=ml.col("items") > 1))
     trial = shop.branch("trial")
-    trial.apply(
-        ml.WindowView(
-            "spend", entity=USER, source=orders(), aggregations=[TOTAL, ml.agg("items", "max", windows="2d")], where=ml.col("items") > 1
-        )
-    )
-    shop.apply(spend(TOTAL, ml.agg("items", "min", windows="2d"), where=ml.col("items") > 1))
+    trial.apply(spend(TOTAL, ml.agg("items", ["max", "mean"], windows="2d"), where=ml.col("items") > 1, owner="ops"))
+    shop.apply(spend(TOTAL, ml.agg("items", ["min", "max"], windows="2d"), where=ml.col("items") > 1))
+
+    shop.merge("trial")
+
+    assert relation(shop, "spend").layout.column_names[-3:] == ("items_min_2d", "items_max_2d", "items_mean_2d")
+    assert shop.catalog("spend", kind="window")[-1].definition.owner == "ops"
+
+
+def test_one_name_for_two_outputs_is_a_conflict(shop: ml.Store) -> None:
+    trial = shop.branch("trial")
+    trial.apply(spend(TOTAL, ml.agg("items", "max", windows="2d", name="peak")))
+    shop.apply(spend(TOTAL, ml.agg("items", "max", windows="3d", name="peak")))
 
     with pytest.raises(ml.MergeConflictError, match="aggregations"):
         shop.merge("trial")
+
+
+def test_a_merge_is_refused_that_would_leave_a_view_unable_to_read_its_source(shop: ml.Store) -> None:
+    trial = shop.branch("trial")
+    trial.apply(spend(TOTAL, ml.agg("amount", "sum", windows="7d", by="items")))
+    shop.apply(orders(schema=COLUMNS | {"items": ml.float64}))
+    before = shop.catalog(), shop.history()
+
+    with pytest.raises(ml.DefinitionError, match="orders@1 cannot change so while spend reads it"):
+        shop.merge("trial")
+
+    assert (shop.catalog(), shop.history()) == before
 
 
 # ---------------------------------------------------------------- no rows
@@ -287,3 +306,9 @@ def test_the_catalogue_finds_a_window_view_by_kind_output_and_tag(shop: ml.Store
     assert [entry.name for entry in shop.catalog(kind="window")] == ["spend"]
     assert [entry.name for entry in shop.catalog("amount_count_7d")] == ["spend"]
     assert [entry.name for entry in shop.catalog(tag="tier=gold", owner="risk")] == ["spend"]
+
+
+@pytest.mark.parametrize("door", ["rows", "plan"])
+def test_no_row_can_be_packed_or_unpacked_as_one_of_a_window_view(shop: ml.Store, door: str) -> None:
+    with pytest.raises(ml.UsageError, match="'spend' is a window view"):
+        getattr(relation(shop, "spend"), door)

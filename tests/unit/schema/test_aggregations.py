@@ -31,6 +31,11 @@ def names(*given, **options):
         (tumbling("1d"), "tumbling_1d", {"kind": "tumbling", "length_ns": DAY_NS}),
         (hopping("7d", hop="24h"), "hopping_7d_24h", {"kind": "hopping", "length_ns": 7 * DAY_NS, "hop_ns": DAY_NS}),
         (session(gap=timedelta(minutes=30)), "session_30m", {"kind": "session", "gap_ns": HOUR_NS // 2}),
+        (
+            Window("hopping", length_ns=7 * DAY_NS, hop_ns=DAY_NS),
+            "hopping_7d_1d",
+            {"kind": "hopping", "length_ns": 7 * DAY_NS, "hop_ns": DAY_NS},
+        ),
         (last_rows(10), "last_10_rows", {"kind": "rows", "rows": 10}),
         (tumbling("1d").shifted(2 * DAY_NS), "tumbling_1d_2d_ago", {"kind": "tumbling", "length_ns": DAY_NS, "shift_ns": 2 * DAY_NS}),
     ],

@@ -10,7 +10,7 @@ from mlstore.schema import dtypes as t
 from mlstore.schema.aggregation import agg
 from mlstore.schema.entity import Entity
 from mlstore.schema.expression import col
-from mlstore.schema.record import from_record, to_record
+from mlstore.schema.record import KINDS, from_record, to_record
 from mlstore.schema.service import FeatureService
 from mlstore.schema.table import Table
 from mlstore.schema.view import FeatureView
@@ -97,6 +97,30 @@ def test_a_record_with_a_newer_kind_of_aggregation_is_refused():
 
     with pytest.raises(FormatVersionError, match="upgrade"):
         from_record(record)
+
+
+JUNK = [None, 7, -1, 2.5, True, "", "x", b"\xff", [], [[]], [7], {}, {"kind": []}]
+
+
+def spoilt(record, junk):
+    """The record with junk in the place of each of its parts."""
+    parts = record.items() if isinstance(record, dict) else enumerate(record) if isinstance(record, list) else ()
+    for place, part in parts:
+        for changed in [junk, *spoilt(part, junk)]:
+            copy = record.copy()
+            copy[place] = changed
+            yield copy
+
+
+@pytest.mark.parametrize("junk", JUNK, ids=repr)
+@pytest.mark.parametrize("definition", EVERY_FIELD, ids=lambda definition: definition.name)
+def test_a_record_that_makes_no_sense_is_told_from_one_that_does(definition, junk):
+    for record in spoilt(to_record(definition), junk):
+        try:
+            found = from_record(record)
+        except (CorruptionError, FormatVersionError):
+            continue
+        assert type(found) in KINDS.values()
 
 
 def test_a_record_names_the_source_of_a_window_view():

@@ -115,7 +115,7 @@ class FeaturePlan:
             for brought in step.brought:
                 if brought.column not in names:
                     raise SchemaMismatchError(
-                        f"{brought.place} is to come with the {what}, which have no column {brought.column!r}",
+                        f"{brought.place} is to come with the {what}: there is no column {brought.column!r}",
                         hint=f"add {brought.column!r} ({brought.dtype}) to the {what}",
                     )
 

@@ -72,8 +72,8 @@ def _select(
         relation = catalog.relation(reference.view, reference.version)
         if not relation.layout.is_online:
             raise UnknownNameError(f"{relation.label!r} is a table, not a feature view", hint="name a view; read a table with store.read()")
-        if not with_computed:
-            relation.require_rows("look up here")
+        if relation.computed is not None and not with_computed:
+            relation.require_rows("look up")
         if relation.computed is None:
             _check_keys(relation, reference)
         way = replace(reference, view=relation.entry.name, version=None, feature=None)

@@ -19,6 +19,7 @@ from mlstore.engine.history.online import get_rows
 from mlstore.engine.meter import SAMPLED, Meter
 from mlstore.engine.session import ReadContext
 from mlstore.engine.windows.answering import WindowQuestions
+from mlstore.engine.windows.tilereading import answer_live
 from mlstore.errors import SchemaMismatchError, UsageError
 from mlstore.format.answers import NOT_FOUND
 from mlstore.format.keys import Factorized, Keys, encode_key, factorize, line_up
@@ -157,6 +158,10 @@ def _from_windows(context: ReadContext, selected: Selected, asked: Factorized, a
     """What is in the windows now, a row per code; of a null key, as of one without events."""
     now = window_tick(ask.now_ns, selected.relation.layout)
     questions = WindowQuestions(asked.keys, asked.codes, np.full(len(asked.codes), now, np.int64), NO_NUMBERS)
+    if not ask.status:
+        columns = answer_live(context, selected.relation, selected.numbers, asked, now)
+        if columns is not None:
+            return Found(columns, None, None, None)
     answer = WindowAnswer(context.history(selected.stored), selected, questions, status=ask.status)
     if not ask.status:
         return Found(answer.columns, None, None, None)

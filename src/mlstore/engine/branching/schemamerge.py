@@ -1,16 +1,17 @@
 """Merging definitions, decided purely: what our catalogue must register so that it has what theirs has changed since their base.
 
-Attribute by attribute: one side's change is taken, columns of both are kept, the wider of two widened types wins.
+Attribute by attribute: one side's change is taken, columns and outputs of both are kept, the wider of two widened types wins.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from mlstore.engine.branching.threeway import OURS, THEIRS, UNRESOLVED
 from mlstore.engine.catalog import Catalog, CatalogEntry
 from mlstore.engine.writing.registration import ORDER, Change
+from mlstore.schema.aggregation import Aggregation
 from mlstore.schema.declarations import same
 from mlstore.schema.dtypes import DType, widens
 from mlstore.schema.evolution import evolve
@@ -65,7 +66,12 @@ def _by_place(catalog: Catalog) -> dict[Place, CatalogEntry]:
 def _merge_entry(base: Definition | None, ours: CatalogEntry, theirs: CatalogEntry, choice: str, plan: SchemaPlan) -> None:
     merged: dict[str, Any] = {}
     for name, was, mine, other in _attributes(base, ours.definition, theirs.definition):
-        value = _merge_schemas(was, mine, other) if name == "schema" else _merge_values(base is None, was, mine, other, choice)
+        if name == "schema":
+            value = _merge_schemas(was, mine, other)
+        elif name == "aggregations":
+            value = _merge_aggregations(mine, other)
+        else:
+            value = _merge_values(base is None, was, mine, other, choice)
         if value is UNRESOLVED_VALUE:
             plan.conflicts.append(DefinitionConflict(ours.label, name, was, mine, other))
         else:
@@ -93,6 +99,14 @@ def _merge_values(is_new: bool, base: Any, ours: Any, theirs: Any, choice: str) 
     if not is_new and same(ours, base):
         return theirs
     return {OURS: ours, THEIRS: theirs, UNRESOLVED: UNRESOLVED_VALUE}[choice]
+
+
+def _merge_aggregations(ours: Sequence[Aggregation], theirs: Sequence[Aggregation]) -> Any:
+    """The outputs of both: within a version of a window view none is ever taken away."""
+    mine, other = ({part.name: each.only(part) for each in side for part in each.parts()} for side in (ours, theirs))
+    if any(mine.get(name, asked) != asked for name, asked in other.items()):
+        return UNRESOLVED_VALUE
+    return (*ours, *(asked for name, asked in other.items() if name not in mine))
 
 
 def _merge_schemas(base: Mapping[str, DType] | None, ours: Mapping[str, DType], theirs: Mapping[str, DType]) -> Any:

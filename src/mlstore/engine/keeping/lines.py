@@ -11,6 +11,8 @@ from mlstore.engine.history.shadows import SHADOWS
 from mlstore.engine.history.tail import TAIL
 from mlstore.engine.session import WriteContext
 from mlstore.engine.versions import FEED, FORKS, LINES, forks, line_scope, named, read_counter
+from mlstore.engine.windows.tilekeeping import MARKS
+from mlstore.engine.windows.tiles import TILES
 from mlstore.engine.writing.upkeep import TRASH
 from mlstore.storage.keyspace import prefix_end
 from mlstore.storage.transaction import Reader, Writer
@@ -53,7 +55,7 @@ def _drop_line(writer: Writer, line: int) -> None:
             drop_entry(writer, table, line, entry.segment)
             writer.put(TRASH, _SEGMENT.pack(entry.segment), b"")
         prefix = _OWNER.pack(table, line)
-        for space in (TAIL, ONLINE, KEPT, SHADOWS, STATES, FEED):
+        for space in (TAIL, ONLINE, KEPT, SHADOWS, STATES, FEED, TILES, MARKS):
             writer.delete_range(space, prefix, prefix_end(prefix))
     writer.delete(LINES, _LINE.pack(line))
 

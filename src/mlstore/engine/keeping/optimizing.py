@@ -10,12 +10,13 @@ from mlstore.engine.keeping.lines import sweep_lines
 from mlstore.engine.keeping.rewriting import rewrite_erased, rewrite_segment
 from mlstore.engine.session import Session
 from mlstore.engine.writing import upkeep
+from mlstore.engine.writing.backfilling import backfill
 
 Tier = Literal["hot", "cold"]
 
 
 def optimize(session: Session, *, table: str | None, tier: Tier | None, author: str) -> dict[str, Any]:
-    """Seal tails, merge runs until one is left, move segments to a tier, free what is free; see Store.optimize."""
+    """Seal tails, merge runs until one is left, move segments to a tier, fill in tiles, free what is free; see Store.optimize."""
     with session.reading() as context:
         relations = list(context.catalog.relations()) if table is None else [context.catalog.stored(table, doing="optimize")]
     moved = sealed = expired = freed = 0
@@ -38,6 +39,10 @@ def optimize(session: Session, *, table: str | None, tier: Tier | None, author: 
             retiered, freed_by_it = _retier(session, relation, tier)
             moved, freed = moved + retiered, freed + freed_by_it
     rewrite_erased(session)
+    with session.reading() as context:
+        windows = [] if table is not None or context.scope.ancestry else [relation.label for relation in context.catalog.windows()]
+    for name in windows:
+        backfill(session, name, None)
     with session.writing() as writing:
         sweep(writing.writer)
         sweep_lines(writing)

@@ -12,6 +12,7 @@ from mlstore.engine.history.runs import Placement
 from mlstore.engine.history.segments import list_deletes, list_entries
 from mlstore.engine.session import Session, WriteContext
 from mlstore.engine.versions import all_scopes
+from mlstore.engine.windows.tilekeeping import following
 from mlstore.engine.writing import upkeep
 from mlstore.format.manifest import SegmentEntry
 
@@ -21,8 +22,9 @@ def rewrite_segment(context: WriteContext, relation: Relation, entry: SegmentEnt
     deletes = list_deletes(context.writer, relation.table, context.scope.line).get(entry.segment)
     block = upkeep.open_block(context.writer, relation, entry, deletes)
     placement = Placement(entry.run, entry.level, tier=tier, place=entry.place)
-    upkeep.rewrite(context, relation, [(block, entry.start_row, entry.rows)], placement)
-    upkeep.drop_segment(context, relation, entry)
+    with following(context, relation):
+        upkeep.rewrite(context, relation, [(block, entry.start_row, entry.rows)], placement)
+        upkeep.drop_segment(context, relation, entry)
 
 
 def rewrite_erased(session: Session) -> int:

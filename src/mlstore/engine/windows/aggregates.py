@@ -10,15 +10,16 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from mlstore._core.windows import fold
 from mlstore.engine.parallel import in_parallel
 from mlstore.engine.windows.knowledge import as_known
 from mlstore.engine.windows.maps import split_by
 from mlstore.engine.windows.measures import NEEDS, finish, lay_out, read_measures
-from mlstore.engine.windows.plan import EventRows, MomentRows, WindowPlan, condition_of, without_gaps
+from mlstore.engine.windows.plan import EventRows, MomentRows, Moments, WindowPlan, condition_of, without_gaps
 from mlstore.engine.windows.runs import answer_runs
-from mlstore.engine.windows.stretches import Held, Stretch, find_held
+from mlstore.engine.windows.stretches import Held, Stretch, find_held, rising_groups
 from mlstore.schema.outputs import Output
 from mlstore.schema.window import Window
 
@@ -30,12 +31,30 @@ def aggregate(plan: WindowPlan, events: EventRows, moments: MomentRows) -> list[
 
     InvalidDataError: a sum of integers that does not fit 64 bits.
     """
-    if len(moments.known):
-        parts = [_answer(plan, stretch) for stretch in as_known(plan, events, moments)]
-    else:
-        stretches = list(_cut(events, moments))
-        parts = in_parallel([partial(_answer, plan, stretch) for stretch in stretches], len(events.time) + len(moments.time))
+    if not len(moments.known):
+        return _joined(plan, _work(plan, events, moments))
+    rises = np.repeat(rising_groups(events.offsets, events.created), np.diff(moments.offsets))
+    if rises.all():
+        return _joined(plan, _work(plan, events, moments))
+    # Where knowledge came out of order, each moment looks at other events.
+    known = _work(plan, events, _chosen(moments, rises))
+    answers = _joined(plan, known + [_answer(plan, stretch) for stretch in as_known(plan, events, _chosen(moments, ~rises))])
+    place = np.where(rises, np.cumsum(rises) - 1, rises.sum() + np.cumsum(~rises) - 1)
+    return [column.take(pa.array(place)) for column in answers]
+
+
+def _work(plan: WindowPlan, events: EventRows, moments: MomentRows) -> list[list[pa.Array]]:
+    stretches = list(_cut(events, moments))
+    return in_parallel([partial(_answer, plan, stretch) for stretch in stretches], len(events.time) + len(moments.time))
+
+
+def _joined(plan: WindowPlan, parts: Sequence[Sequence[pa.Array]]) -> list[pa.Array]:
     return [without_gaps([part[number] for part in parts], output.dtype.arrow) for number, output in enumerate(plan.outputs)]
+
+
+def _chosen(moments: MomentRows, chosen: NDArray[np.bool_]) -> Moments:
+    before = np.append(0, np.cumsum(chosen))
+    return Moments(before[moments.offsets], moments.time[chosen], moments.known[chosen])
 
 
 def _cut(events: EventRows, moments: MomentRows) -> Iterator[Stretch]:
@@ -54,6 +73,8 @@ def _cut(events: EventRows, moments: MomentRows) -> Iterator[Stretch]:
             columns,
             moments.offsets[first : last + 1] - asked.start,
             moments.time[asked],
+            events.created[rows] if len(moments.known) else events.created[:0],
+            moments.known[asked],
         )
         first = last
 

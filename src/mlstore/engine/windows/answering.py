@@ -20,6 +20,7 @@ from mlstore.engine.windows.plan import Moments, WindowPlan, compile_plan
 from mlstore.format.keys import Keys
 from mlstore.format.order import order_rows, take_ints
 from mlstore.schema.dtypes import int64
+from mlstore.schema.expression import Expression
 from mlstore.schema.outputs import Output
 from mlstore.schema.timestamps import NULL_TIME
 
@@ -96,7 +97,7 @@ def _answer(history: Blocks, source: Source, plan: WindowPlan, questions: Window
         parts.append(aggregate(plan, _no_events(source, plan), Moments(np.array([0, 1]), np.array([NULL_TIME]), NO_NUMBERS)))
     place = np.full(questions.count, len(order), np.int64)
     place[order] = np.arange(len(order))
-    is_ordered = len(order) == questions.count and bool((order == np.arange(len(order))).all())
+    is_ordered = 0 < len(order) == questions.count and bool((order == np.arange(len(order))).all())
     return [_spread([part[number] for part in parts], None if is_ordered else place) for number in range(len(plan.outputs))]
 
 
@@ -127,9 +128,14 @@ def _spread(parts: Sequence[pa.Array], place: Int64 | None) -> pa.Array:
 
 def _with_clocks(plan: WindowPlan, told: Sequence[str]) -> WindowPlan:
     """The plan, and the latest of these clocks over each window and condition of it."""
-    looked_at = {(output.window, repr(output.where and output.where.to_record())): output for output in plan.outputs}
+    looked_at = {(output.window, told_of(output.where)): output for output in plan.outputs}
     clocks = tuple(Output(name, int64, "max", name, seen.window, where=seen.where) for name in told for seen in looked_at.values())
     return replace(plan, outputs=(*plan.outputs, *clocks), types={**plan.types, EVENT_TIME: int64, CREATED: int64})
+
+
+def told_of(where: Expression | None) -> str:
+    """A condition as text that only the same one has."""
+    return "" if where is None else repr(where.to_record())
 
 
 def _latest(plan: WindowPlan, columns: Sequence[pa.Array], clock: str) -> pa.Array:

@@ -1,4 +1,4 @@
-"""Knowledge: events as each moment knew them. What was known differs from moment to moment, so each becomes a group of its own."""
+"""Knowledge out of order: events as each moment knew them, which differ from moment to moment, so each becomes a group of its own."""
 
 from __future__ import annotations
 

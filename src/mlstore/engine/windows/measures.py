@@ -164,14 +164,12 @@ def read_measures(asked: Sequence[Asked], columns: Mapping[str, pa.Array], rows:
 def words_of(column: pa.Array) -> Int64:
     """Numbers, dates and times as 64-bit words; anything stands for a null."""
     kind = column.type
-    if column.null_count:
-        column = column.fill_null(False if pa.types.is_boolean(kind) else pa.scalar(0).cast(_counting_type(kind)).cast(kind))
     if pa.types.is_decimal(kind):
         column = column.cast(pa.float64())
-    elif pa.types.is_date(kind):
-        column = column.cast(pa.int32())
-    elif pa.types.is_timestamp(kind):
-        column = column.cast(pa.int64())
+    elif _counting_type(kind) != kind:
+        column = column.cast(_counting_type(kind))
+    if column.null_count:
+        column = column.fill_null(pa.scalar(0).cast(column.type))
     values: NDArray[Any] = np.asarray(column)
     if values.dtype.kind == "f":
         return np.ascontiguousarray(values, np.float64).view(np.int64)
@@ -218,13 +216,18 @@ def _finish_sum(output: Output, asked: Asked, words: Int64) -> pa.Array:
     overflows = high != (low >> 63)
     if output.function == "sum":
         if overflows.any():
-            hint = f"cast {output.column} to float64 in the source, or take a shorter window"
-            raise InvalidDataError(f"{output.name}: a sum of {output.column} does not fit 64 bits", hint=hint)
+            raise refuse_overflow(output)
         return pa.array(low, mask=_null_mask(nothing))
     total = low.astype(np.float64)
     for moment in np.flatnonzero(overflows):
         total[moment] = float((int(high[moment]) << 64) + (int(low[moment]) & (2**64 - 1)))
     return pa.array(_divide(total, count), mask=_null_mask(nothing))
+
+
+def refuse_overflow(output: Output) -> InvalidDataError:
+    """What is said of a sum that does not fit."""
+    hint = f"cast {output.column} to float64 in the source, or take a shorter window"
+    return InvalidDataError(f"{output.name}: a sum of {output.column} does not fit 64 bits", hint=hint)
 
 
 def _finish_extreme(output: Output, asked: Asked, words: Int64, ordered: Mapping[str, pa.Array]) -> pa.Array:

@@ -5,8 +5,8 @@ Pure. All times are ticks of the source.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 import numpy as np
@@ -103,6 +103,10 @@ class WindowPlan:
         """The windows, each once."""
         return tuple(dict.fromkeys(output.window for output in self.outputs))
 
+    def of(self, outputs: Iterable[Output]) -> WindowPlan:
+        """The same with these outputs only."""
+        return replace(self, outputs=tuple(outputs))
+
     def shifted(self, window: Window, time: Int64) -> Int64:
         """The moments as the window sees them: less the offset, its own shift, and, if strict, a tick."""
         return subtract(time, np.int64(self.offset + window.shift_ns // self.tick_ns + self.is_strict))
@@ -126,6 +130,18 @@ class WindowPlan:
         if is_null.any():
             low, high = np.where(is_null, LAST_TICK, low), np.where(is_null, FIRST_TICK, high)
         return low, high
+
+    def interval_at(self, window: Window, moment: int) -> tuple[int, int]:
+        """`interval`, of one moment."""
+        if moment == NULL_TIME:
+            return LAST_TICK, FIRST_TICK
+        length, hop = window.length_ns // self.tick_ns, window.hop_ns // self.tick_ns
+        high = max(moment - self.offset - window.shift_ns // self.tick_ns - self.is_strict, FIRST_TICK)
+        if window.kind == "hopping":
+            high = max(high - high % hop, FIRST_TICK)
+        if window.kind == "tumbling":
+            return max(high - high % length, FIRST_TICK), high
+        return max(high - length + 1, FIRST_TICK) if length else FIRST_TICK, high
 
     def span(self, time: Int64) -> tuple[int, int]:
         """First and last tick of the events that any window at any of the moments looks at; (LAST_TICK, FIRST_TICK): of none."""

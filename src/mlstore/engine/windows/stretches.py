@@ -6,25 +6,34 @@ A stretch is what a condition leaves of the events, or, for a map, what it leave
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from mlstore._core.windows import find_events
 from mlstore.engine.windows.plan import FIRST_TICK, LAST_TICK, Condition, Int64, WindowPlan, is_of_rows, states_true, subtract
+from mlstore.schema.timestamps import NULL_TIME
 from mlstore.schema.window import Window
+
+_NONE = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Events of groups in total order, and the moments asked about, ascending, by the same groups."""
+    """Events of groups in total order, and the moments asked about, ascending, by the same groups.
+
+    known: empty, or for each moment the bound of what was known; then `created` never falls within a group: what was known comes first.
+    """
 
     offsets: Int64
     time: Int64
     columns: Mapping[str, pa.Array]
     moment_offsets: Int64
     moment_time: Int64
+    created: Int64 = field(default_factory=lambda: _NONE)
+    known: Int64 = field(default_factory=lambda: _NONE)
 
     def filtered(self, condition: Condition) -> Stretch:
         """Only events of which the condition is true."""
@@ -33,7 +42,8 @@ class Stretch:
             return self
         before = np.append(0, np.cumsum(kept))
         columns = {name: column.filter(pa.array(kept)) for name, column in self.columns.items()}
-        return Stretch(before[self.offsets], self.time[kept], columns, self.moment_offsets, self.moment_time)
+        created = self.created[kept] if len(self.created) else _NONE
+        return Stretch(before[self.offsets], self.time[kept], columns, self.moment_offsets, self.moment_time, created, self.known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,9 @@ def find_held(plan: WindowPlan, windows: Sequence[Window], stretch: Stretch) -> 
     for place, window in enumerate(windows):
         low[place], high[place] = plan.interval(window, stretch.moment_time)
     find_events(stretch.offsets, stretch.time, stretch.moment_offsets, low, high, begin, end)
+    if len(stretch.known):
+        np.minimum(end, _known_ends(stretch), out=end)
+        np.minimum(begin, end, out=begin)
     for place, window in enumerate(windows):
         if window.kind == "rows":
             begin[place] = np.maximum(begin[place], end[place] - window.rows)
@@ -64,6 +77,23 @@ def find_held(plan: WindowPlan, windows: Sequence[Window], stretch: Stretch) -> 
         if is_of_rows(window):
             low[place], high[place] = LAST_TICK, FIRST_TICK
     return Held(low, high, begin, end)
+
+
+def rising_groups(offsets: Int64, created: Int64) -> NDArray[np.bool_]:
+    """The groups in whose order what was known earlier comes first."""
+    rises = np.ones(len(created) + 1, np.bool_)
+    rises[1:-1] = created[1:] >= created[:-1]
+    rises[offsets] = True
+    falls = np.append(0, np.cumsum(~rises[:-1] | (created == NULL_TIME)))
+    return np.asarray(falls[offsets[1:]] == falls[offsets[:-1]])
+
+
+def _known_ends(stretch: Stretch) -> Int64:
+    """Behind the last event that was known, for each moment."""
+    low = np.full((1, len(stretch.known)), FIRST_TICK, np.int64)
+    begin, end = np.empty_like(low), np.empty_like(low)
+    find_events(stretch.offsets, stretch.created, stretch.moment_offsets, low, stretch.known[None], begin, end)
+    return end
 
 
 def _session_begins(stretch: Stretch, begin: Int64, end: Int64, high: Int64, gap: np.int64) -> Int64:

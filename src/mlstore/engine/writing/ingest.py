@@ -27,6 +27,7 @@ from mlstore.engine.history.segments import SegmentContent, load_extents, put_en
 from mlstore.engine.history.staging import Stage
 from mlstore.engine.session import Session, WriteContext
 from mlstore.engine.versions import take_numbers
+from mlstore.engine.windows.tilekeeping import Keeper, following
 from mlstore.engine.writing import upkeep
 from mlstore.engine.writing.batch import Mode, Sorted, lay, replaces_key, sort, ticks_of
 from mlstore.engine.writing.packing import Packed, factorize_rows, pack_columns, pack_dicts, pack_entries
@@ -91,11 +92,14 @@ def write_packed(context: WriteContext, relation: Relation, packed: Packed, mode
         return _write_run(context, relation, keys, rows, columns)
     first_seq = take_numbers(context.writer, "seq", len(packed.entries))
     batch = lay(relation, packed, rows, first_seq)
-    if mode == "upsert":
-        _hide_replaced(context, relation, batch.keys, rows.codes(), rows.time, first_seq)
-    late = place(context, batch)
+    with following(context, relation) as keeper:
+        if mode == "upsert":
+            _hide_replaced(context, relation, batch.keys, rows.codes(), rows.time, first_seq, keeper)
+        late = place(context, batch)
+        _grow(context, relation, rows.time, late, tail_rows=len(batch), tail_bytes=batch.laid.size)
+        if keeper.is_awake:
+            keeper.added(batch.keys, rows.offsets, rows.time, rows.created_of_each(), batch.columns)
     digest = hashlib.blake2b(batch.laid.data, digest_size=16).digest()
-    _grow(context, relation, rows.time, late, tail_rows=len(batch), tail_bytes=batch.laid.size)
     return TableChange(mode, relation.label, relation.table, len(batch), first_seq, first_seq + len(packed.entries) - 1, digest)
 
 
@@ -134,7 +138,7 @@ def _stamped(entry: SegmentEntry, seq: int, now: int) -> SegmentEntry:
     return entry if entry.created is None else replace(entry, created=now, min_created=now, max_created=now)
 
 
-def _hide_replaced(context: WriteContext, relation: Relation, keys: Keys, codes: Int64, time: Int64, seq: int) -> None:
+def _hide_replaced(context: WriteContext, relation: Relation, keys: Keys, codes: Int64, time: Int64, seq: int, keeper: Keeper) -> None:
     """Hide what an upsert replaces: rows of the same key and event time; in a keyed table, of the same key."""
     layout, history = relation.layout, context.history(relation)
     if replaces_key(relation):
@@ -142,6 +146,7 @@ def _hide_replaced(context: WriteContext, relation: Relation, keys: Keys, codes:
     else:
         first = last = time
     hidden = hide(context, history, pick_ranges(history.blocks(keys=keys), keys, codes, first, last), seq)
+    keeper.hidden(hidden.rows, hidden.keys)
     if hidden.rows and layout.is_online:
         online.refresh(context.writer, context.history(relation), hidden.keys)
 
@@ -229,21 +234,31 @@ def _publish(context: WriteContext, relation: Relation, runs: list[list[SegmentE
     first_seq = take_numbers(context.writer, "seq", max(1, len(runs)))
     digest, count = hashlib.blake2b(digest_size=16), 0
     now = ticks_of(relation, context.now_us)
-    for seq, run in enumerate(runs, first_seq):
-        run = [_stamped(entry, seq, now) for entry in run]
-        contents = [SegmentContent(entry, load_extents(context.writer, entry.segment)) for entry in run]
-        if mode == "upsert":
-            for content in contents:
-                codes = np.repeat(np.arange(len(content.keys)), np.diff(content.offsets))
-                _hide_replaced(context, relation, content.keys, codes, content.time, seq)
-        for entry, content in zip(run, contents, strict=True):
-            put_entry(context.writer, relation.table, context.scope.line, entry)
-            late = _put_newest(context, relation, content, seq) if relation.layout.is_online else 0
-            digest.update(entry.header_checksum.to_bytes(8, "little"))
-            _grow(context, relation, content.time, late, segments=1, size_bytes=entry.size_bytes)
-            count += entry.rows
+    with following(context, relation) as keeper:
+        for seq, run in enumerate(runs, first_seq):
+            run = [_stamped(entry, seq, now) for entry in run]
+            contents = [SegmentContent(entry, load_extents(context.writer, entry.segment)) for entry in run]
+            if mode == "upsert":
+                for content in contents:
+                    codes = np.repeat(np.arange(len(content.keys)), np.diff(content.offsets))
+                    _hide_replaced(context, relation, content.keys, codes, content.time, seq, keeper)
+            for entry, content in zip(run, contents, strict=True):
+                put_entry(context.writer, relation.table, context.scope.line, entry)
+                late = _put_newest(context, relation, content, seq) if relation.layout.is_online else 0
+                digest.update(entry.header_checksum.to_bytes(8, "little"))
+                _grow(context, relation, content.time, late, segments=1, size_bytes=entry.size_bytes)
+                _tell(keeper, relation, content)
+                count += entry.rows
     last_seq = first_seq + max(1, len(runs)) - 1
     return TableChange(mode, relation.label, relation.table, count, first_seq, last_seq, digest.digest())
+
+
+def _tell(keeper: Keeper, relation: Relation, content: SegmentContent) -> None:
+    """Let tiles follow the rows of a segment that was added."""
+    if keeper.is_awake:
+        created = content.created if content.created.size else np.full(content.rows, content.same_created, np.int64)
+        columns = [content.column(relation, number) for number in range(len(relation.layout.features))]
+        keeper.added(content.keys, content.offsets, content.time, created, columns)
 
 
 def _put_newest(context: WriteContext, relation: Relation, content: SegmentContent, seq: int) -> int:

@@ -85,7 +85,7 @@ def plan_registration(catalog: Catalog, definitions: Sequence[Definition]) -> li
         step = _plan_one(catalog, definition)
         steps.append(step)
         planned = planned if step.entry is None else with_entry(planned, step.entry)
-    _check_readers(planned)
+    check_readers(planned)
     return steps
 
 
@@ -186,18 +186,18 @@ def _with_inputs(planned: Catalog, view: OnDemandView) -> OnDemandView:
     return settled
 
 
-def _check_readers(planned: Catalog) -> None:
+def check_readers(catalog: Catalog) -> None:
     """Refuse a change in place that takes from a view what a window view or an on-demand view reads."""
-    for entry in planned.current():
+    for entry in catalog.current():
         if isinstance(entry.definition, OnDemandView):
             try:
-                planned.relation(entry.name, entry.version)
+                catalog.relation(entry.name, entry.version)
             except (DefinitionError, UnknownNameError) as cause:
                 message = f"the inputs of {entry.label} cannot change so: {cause.message}"
                 raise DefinitionError(message, hint="leave the feature as it is, or add another one") from cause
         if isinstance(entry.definition, WindowView):
             try:
-                planned.layout(entry.definition)
+                catalog.layout(entry.definition)
             except DefinitionError as cause:
                 message = f"{entry.definition.source_name} cannot change so while {entry.label} reads it: {cause.message}"
                 raise DefinitionError(message, hint="leave the column as it is, or add another one") from cause
