@@ -4,10 +4,11 @@
 >>> store = ml.open(":memory:")
 """
 
-from mlstore.engine.asking.explain import Explanation
+from mlstore.engine.asking.explanation import Explanation
 from mlstore.engine.asking.keyrange import OnlineRows
 from mlstore.engine.asking.reader import OnlineReader
 from mlstore.engine.asking.reading import Rows
+from mlstore.engine.asking.skew import SkewReport
 from mlstore.engine.branching.branches import Branch, RefMove
 from mlstore.engine.branching.diff import Diff, TableDiff
 from mlstore.engine.catalog import CatalogEntry
@@ -22,9 +23,11 @@ from mlstore.engine.writing.registration import Change, Plan
 from mlstore.errors import (
     AlreadyExistsError,
     ClosedError,
+    ComputationError,
     CorruptionError,
     DefinitionError,
     FormatVersionError,
+    FunctionMissingError,
     InvalidDataError,
     LeakageError,
     LeakageWarning,
@@ -69,6 +72,7 @@ from mlstore.schema.dtypes import (
 )
 from mlstore.schema.entity import Entity
 from mlstore.schema.expression import Expression, coalesce, col, greatest, least, lit, where
+from mlstore.schema.ondemand import OnDemandView, on_demand
 from mlstore.schema.reference import Reference, ref
 from mlstore.schema.service import FeatureService
 from mlstore.schema.table import Table
@@ -87,6 +91,7 @@ __all__ = [
     "Change",
     "ClosedError",
     "Commit",
+    "ComputationError",
     "ConsumerState",
     "CorruptionError",
     "DType",
@@ -100,6 +105,7 @@ __all__ = [
     "FeatureView",
     "FormatVersionError",
     "Freshness",
+    "FunctionMissingError",
     "InvalidDataError",
     "LeakageError",
     "LeakageWarning",
@@ -108,6 +114,7 @@ __all__ = [
     "MlstoreError",
     "NameClashError",
     "NotAStoreError",
+    "OnDemandView",
     "OnlineReader",
     "OnlineRows",
     "Plan",
@@ -119,6 +126,7 @@ __all__ = [
     "Rows",
     "SalvageReport",
     "SchemaMismatchError",
+    "SkewReport",
     "Source",
     "SourceBatch",
     "Store",
@@ -156,6 +164,7 @@ __all__ = [
     "list_",
     "lit",
     "map_",
+    "on_demand",
     "open",
     "ref",
     "salvage",

@@ -11,6 +11,8 @@ MlstoreError
 |  |- AlreadyExistsError               the name is taken
 |  |- LeakageError                     labels would be given what was not yet known at their time
 |  |- ReproductionError                a training set that cannot be made anew
+|  |- ComputationError                 the function of an on-demand view failed, or gave what it did not declare
+|  |- FunctionMissingError (LookupError)  the function of an on-demand view is not loaded, or has changed
 |  |- MergeConflictError               both sides changed the same cell; choose a strategy
 |  `- ReadOnlyError (PermissionError)  a write through a handle that only reads
 `- StoreError (OSError)                mend the surroundings: path, disk, permission, program version; the command line exits with 1
@@ -108,6 +110,18 @@ class ReproductionError(UsageError):
     """A training set cannot be made anew; the message says what is missing."""
 
     kind = "reproduction"
+
+
+class ComputationError(UsageError):
+    """The function of an on-demand view failed, or gave what it did not declare; the cause is chained."""
+
+    kind = "computation"
+
+
+class FunctionMissingError(UsageError, LookupError):
+    """The function of an on-demand view is not loaded in this process, or is not the one that was registered."""
+
+    kind = "function_missing"
 
 
 class MergeConflictError(UsageError):

@@ -17,7 +17,7 @@ ALLOWED = {
     "schema": {"pyarrow"},
     "format": {"pyarrow", "msgpack", "xxhash", "zstandard"},
     "storage": {"pyarrow", "lmdb", "msgpack", "xxhash"},
-    "engine": {"pyarrow"},
+    "engine": {"pyarrow", "datasketches"},
     "": {"pyarrow"},
     "cli": {"pyarrow", "typer", "rich"},
     "integrations": {"pyarrow", "confluent_kafka"},

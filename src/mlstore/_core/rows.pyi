@@ -18,8 +18,10 @@ def pack_rows(
     created: NDArray[np.int64],
     seq: NDArray[np.int64],
     columns: list[tuple[Any, Any, Any, int]],
+    lead: int = 0,
 ) -> list[bytes]:
-    """Pack n rows. A column is (values, validity or None, int32 offsets or None, first row), as Arrow has them."""
+    """Pack n rows, each behind `lead` bytes of zero. A column is (values, validity or None, int32 offsets or None, first row), as Arrow has
+    them."""
 
 def measure_rows(
     compiled: RowLayout, address: NDArray[np.uintp], size: NDArray[np.int64], wanted: list[int], offsets: list[Any]

@@ -111,6 +111,7 @@ def pack_rows(
     const int64_t[::1] created,      # IN   [n]
     const int64_t[::1] seq,          # IN   [n]
     list columns not None,           # IN   per feature (values, validity or None, offsets or None, first row)
+    Py_ssize_t lead=0,               # IN   bytes of zero in front of each row
 ):
     """Pack n rows; the rows are new bytes objects, filled before anyone sees them."""
     cdef Layout* layout = &compiled.plan
@@ -123,7 +124,7 @@ def pack_rows(
     cdef uint8_t** targets = <uint8_t**> target_memory.start
     cdef int64_t fault
     cdef list rows = [None] * n
-    if created.shape[0] != n or seq.shape[0] != n or len(columns) != layout.count:
+    if created.shape[0] != n or seq.shape[0] != n or len(columns) != layout.count or lead < 0:
         raise ValueError("times and columns do not fit the layout")
     for i in range(layout.count):
         borrow_source(&layout.features[i], &sources[i], n, columns[i], held)
@@ -135,12 +136,13 @@ def pack_rows(
         raise InvalidDataError(f"row {fault}: its strings, binaries and nested values take 4 GiB or more",
                                hint="keep large objects elsewhere and store a reference")
     for i in range(n):
-        row = PyBytes_FromStringAndSize(NULL, sizes[i])
+        row = PyBytes_FromStringAndSize(NULL, lead + sizes[i])
         targets[i] = <uint8_t*> PyBytes_AS_STRING(row)
         rows[i] = row
     with nogil:
         for i in range(n):
-            fill_row(layout, targets[i], i, event_time[i], created[i], seq[i], sources)
+            memset(targets[i], 0, lead)
+            fill_row(layout, targets[i] + lead, i, event_time[i], created[i], seq[i], sources)
     return rows
 
 

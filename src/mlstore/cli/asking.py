@@ -16,8 +16,21 @@ from mlstore.cli.columns import Types, find_service, key_types, table_types
 from mlstore.cli.console import print_fields, print_json, print_note
 from mlstore.cli.formats import Format
 from mlstore.cli.incoming import load_rows, open_rows
+from mlstore.cli.loading import load_code
 from mlstore.cli.opening import open_store
-from mlstore.cli.options import AsJson, AtVersion, Features, FullNames, NullTexts, Output, OutputFormat, StorePath, TableName, WithStatus
+from mlstore.cli.options import (
+    AsJson,
+    AtVersion,
+    Code,
+    Features,
+    FullNames,
+    NullTexts,
+    Output,
+    OutputFormat,
+    StorePath,
+    TableName,
+    WithStatus,
+)
 from mlstore.cli.plain import plain_value
 from mlstore.cli.texts import parse_time, parse_value
 from mlstore.cli.where import parse_where
@@ -39,6 +52,7 @@ def online(
     ] = None,
     full_names: FullNames = False,
     status: WithStatus = False,
+    code: Code = None,
     at: AtVersion = None,
     output: Output = None,
     output_format: OutputFormat = None,
@@ -46,6 +60,7 @@ def online(
 ) -> None:
     """Features as they are now, for one key or many."""
     check_output(output, chosen=output_format, as_json=as_json)
+    load_code(code)
     with open_store(store, at=at) as opened:
         asked = name_features(opened, features)
         types = key_types(opened, features)
@@ -87,6 +102,7 @@ def training_set(
     ] = "ignore",
     full_names: FullNames = False,
     status: WithStatus = False,
+    code: Code = None,
     at: AtVersion = None,
     labels_format: Annotated[
         Format | None, typer.Option("--labels-format", help="The format of the labels; needed for a pipe that does not tell.")
@@ -98,6 +114,7 @@ def training_set(
 ) -> None:
     """Features as they were at the time of each label: one row out per row in. More than a million stream to -o."""
     check_output(output, chosen=output_format, as_json=as_json)
+    load_code(code)
     with open_store(store, at=at) as opened, warnings.catch_warnings(record=True) as leaks:
         warnings.simplefilter("always", ml.LeakageWarning)
         types = key_types(opened, features) | {timestamp: pa.timestamp("us", "UTC")}

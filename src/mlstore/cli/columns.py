@@ -17,6 +17,8 @@ def table_types(store: ml.Store, name: str) -> Types:
     definition = find_relation(store, name)
     if isinstance(definition, ml.Table):
         return _row_types(definition)
+    if isinstance(definition, ml.OnDemandView):
+        return {}  # no rows: what they are asked for says so
     if isinstance(definition, ml.WindowView):
         return view_key_types(store, definition)  # no rows: what they are asked for says so
     instant = pa.timestamp(definition.time_unit, "UTC")
@@ -27,7 +29,7 @@ def table_types(store: ml.Store, name: str) -> Types:
 
 
 def key_types(store: ml.Store, features: Iterable[str]) -> Types:
-    """The key columns that these features, or this service, are asked by."""
+    """The key columns, and request columns, that these features, or this service, are asked by."""
     types: Types = {}
     for text in features:
         reference = ml.ref(text)
@@ -36,6 +38,10 @@ def key_types(store: ml.Store, features: Iterable[str]) -> Types:
             types |= key_types(store, service.references)
             continue
         definition = find_relation(store, reference.view if reference.version is None else f"{reference.view}@{reference.version}")
+        if isinstance(definition, ml.OnDemandView):
+            columns = dict(reference.keys)
+            asked = key_types(store, definition.references) | _arrow_types(definition.request)
+            types |= {columns.get(name, name): arrow for name, arrow in asked.items()}
         if isinstance(definition, ml.FeatureView | ml.WindowView):
             columns = dict(reference.keys)
             types |= {columns.get(key, key): arrow for key, arrow in view_key_types(store, definition).items()}
@@ -55,6 +61,8 @@ def relation_key_types(store: ml.Store, name: str) -> Types:
     definition = find_relation(store, name)
     if isinstance(definition, ml.FeatureView | ml.WindowView):
         return view_key_types(store, definition)
+    if isinstance(definition, ml.OnDemandView):
+        return {}
     return {column: definition.schema[column].arrow for column in definition.key}
 
 
@@ -72,12 +80,12 @@ def entity_key_types(store: ml.Store, name: str) -> Types:
     return {column: tables[name].schema[column].arrow for column in tables[name].key}
 
 
-def find_relation(store: ml.Store, name: str) -> ml.FeatureView | ml.WindowView | ml.Table:
+def find_relation(store: ml.Store, name: str) -> ml.FeatureView | ml.WindowView | ml.OnDemandView | ml.Table:
     """The definition of a view or table, `weather` (the newest) or `weather@2`."""
     bare, _, version = name.partition("@")
     known = {}
     for entry in store.catalog():
-        if isinstance(entry.definition, ml.FeatureView | ml.WindowView | ml.Table):
+        if isinstance(entry.definition, ml.FeatureView | ml.WindowView | ml.OnDemandView | ml.Table):
             known[entry.name, str(entry.version)] = entry.definition
     versions = [int(found) for other, found in known if other == bare and version in ("", found)]
     if not versions:

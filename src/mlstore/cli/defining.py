@@ -64,7 +64,9 @@ def catalog(
         str | None, typer.Option("--tag", metavar="KEY=VALUE", help="Only those with this tag; KEY alone: whatever its value.")
     ] = None,
     owner: Annotated[str | None, typer.Option("--owner", help="Only those of this owner.")] = None,
-    kind: Annotated[str | None, typer.Option("--kind", metavar="entity|view|window|table|service", help="Only those of this kind.")] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", metavar="entity|view|window|table|on_demand|service", help="Only those of this kind.")
+    ] = None,
     lineage: Annotated[bool, typer.Option("--lineage", help="Show what they are made from, and what is made from them.")] = False,
     at: AtVersion = None,
     as_json: AsJson = False,
@@ -104,6 +106,16 @@ def _entry_fields(entry: ml.CatalogEntry) -> dict[str, Any]:
         "owner": definition.owner,
         "tags": dict(definition.tags),
         "columns": _typed_columns(definition),
+        **(_computed_fields(definition) if isinstance(definition, ml.OnDemandView) else {}),
+    }
+
+
+def _computed_fields(view: ml.OnDemandView) -> dict[str, Any]:
+    code = view.code
+    return {
+        "inputs": list(view.references),
+        "request": {name: str(dtype) for name, dtype in view.request.items()},
+        "function": None if code is None else {"name": code.name, "hash": code.digest, "source": code.source},
     }
 
 
@@ -116,6 +128,8 @@ def _typed_columns(definition: Any) -> dict[str, str] | list[str]:
         return [str(feature) for feature in definition.features]
     if isinstance(definition, ml.WindowView):
         return list(definition.output_names)
+    if isinstance(definition, ml.OnDemandView):
+        return {name: str(told) for name, told in (definition.features or definition.returns).items()}
     schema = definition.keys if isinstance(definition, ml.Entity) else definition.schema
     return {name: str(dtype) for name, dtype in schema.items()}
 

@@ -20,7 +20,7 @@ def complete_tables(ctx: typer.Context) -> list[tuple[str, str]]:
 
 def complete_features(ctx: typer.Context) -> list[tuple[str, str]]:
     """Views, their features, and services of the store named before, for the shell."""
-    return _complete(ctx, ("view", "window", "service"))
+    return _complete(ctx, ("view", "window", "on_demand", "service"))
 
 
 def complete_versions(ctx: typer.Context) -> list[tuple[str, str]]:
@@ -46,6 +46,8 @@ def _complete(ctx: typer.Context, kinds: tuple[str, ...]) -> list[tuple[str, str
                 words += [(f"{entry.name}:{feature}", str(dtype)) for feature, dtype in entry.definition.schema.items()]
             if isinstance(entry.definition, ml.WindowView):
                 words += [(f"{entry.name}:{feature}", "over events") for feature in entry.definition.output_names]
+            if isinstance(entry.definition, ml.OnDemandView):
+                words += [(f"{entry.name}:{feature}", "computed") for feature in entry.definition.outputs]
     return words
 
 
@@ -80,6 +82,12 @@ Features = Annotated[
         help="What to ask for: view, view:feature, view@2:feature, or one feature service.",
         autocompletion=complete_features,
         show_default=False,
+    ),
+]
+Code = Annotated[
+    Path | None,
+    typer.Option(
+        "--code", metavar="FILE.PY", help="Run this file first: it defines the Python functions of on-demand views.", show_default=False
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON on standard output, and nothing else there.")]

@@ -18,12 +18,15 @@ from mlstore.format.keys import KeySpec
 from mlstore.format.manifest import EPOCH, decode_fields, encode_fields, is_time
 from mlstore.format.packed import CURE, FixedFields
 from mlstore.format.rows import RowPlan, RowReader, compile_plan
+from mlstore.format.values import ValueForm, compile_form
+from mlstore.schema.arguments import Argument, ondemand_layout, resolve_arguments
 from mlstore.schema.dtypes import DType
 from mlstore.schema.entity import Entity
 from mlstore.schema.layout import Field, Layout, table_layout, view_layout
+from mlstore.schema.ondemand import OnDemandView
 from mlstore.schema.outputs import Output, resolve_outputs, window_layout
 from mlstore.schema.record import Definition, from_record, to_record
-from mlstore.schema.reference import parse_reference
+from mlstore.schema.reference import Reference, parse_reference
 from mlstore.schema.service import FeatureService
 from mlstore.schema.table import Table
 from mlstore.schema.view import FeatureView
@@ -33,9 +36,17 @@ from mlstore.storage.transaction import Reader, Writer
 
 CATALOG = declare("catalog")
 
-KINDS = {Entity: "entity", FeatureView: "view", WindowView: "window", Table: "table", FeatureService: "service"}
+KINDS = {
+    Entity: "entity",
+    FeatureView: "view",
+    WindowView: "window",
+    Table: "table",
+    OnDemandView: "on_demand",
+    FeatureService: "service",
+}
 
 REMEMBERED = 1024
+DEEPEST = 64  # on-demand views one upon the other
 
 Answer = TypeVar("Answer")
 
@@ -85,8 +96,16 @@ class WindowInputs:
         return self.view.levels_ns
 
 
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """What an on-demand view is computed from: its definition, and the columns it takes."""
+
+    view: OnDemandView
+    arguments: tuple[Argument, ...]
+
+
 class Relation:
-    """A view or table made ready for work: its layout, keys and row plans; of a window view, which has no rows, what it is made of."""
+    """A view or table made ready for work: its layout, keys and row plans; of a view that has no rows, what it is made of."""
 
     def __init__(
         self,
@@ -95,6 +114,7 @@ class Relation:
         revisions: dict[int, tuple[tuple[str, DType], ...]],
         lines: dict[int, int],
         window: WindowInputs | None = None,
+        computed: Computed | None = None,
     ) -> None:
         self.entry = entry
         self.layout = layout
@@ -102,15 +122,33 @@ class Relation:
         self.revision = entry.revision
         self.label = entry.label
         self.window = window
+        self.computed = computed
         self.key_spec = KeySpec(tuple(field.dtype for field in layout.keys))
         self.numbers = {field.name: number for number, field in enumerate(layout.features)}
         self._revisions = revisions
         self._lines = lines  # the line that made each revision
+        self._remembered: dict[Hashable, Any] = {}
 
     @lazy
     def plan(self) -> RowPlan:
         self.require_rows("write")
         return compile_plan(self.revision, self._revisions[self.revision])
+
+    def remember(self, question: Hashable, answer: Callable[[], Answer]) -> Answer:
+        """What was worked out before from this relation, which never changes; else the answer, kept."""
+        found: Answer | None = self._remembered.get(question)
+        if found is None:
+            found = self._remembered[question] = answer()
+        return found
+
+    @lazy
+    def form(self) -> ValueForm | None:
+        """How a dict of Python values is packed; None: through Arrow only."""
+        return compile_form(self.layout, self.plan)
+
+    def is_same(self, other: "Relation") -> bool:
+        """Whether rows packed for one are rows of the other."""
+        return self is other or (self.table, self.revision, self.layout) == (other.table, other.revision, other.layout)
 
     @lazy
     def rows(self) -> RowReader:
@@ -119,7 +157,11 @@ class Relation:
         return RowReader(plans, self.plan)
 
     def require_rows(self, doing: str = "read") -> None:
-        """Refuse what only makes sense where rows are kept: a window view has none."""
+        """Refuse what only makes sense where rows are kept: a window view and an on-demand view have none."""
+        if self.computed is not None:
+            message = f"{self.label!r} is an on-demand view: it is computed when asked for, and has no rows to {doing}"
+            inputs = ", ".join(self.computed.view.references)
+            raise UsageError(message, hint=f"{doing} those of its inputs: {inputs}" if inputs else "ask for its features")
         if self.window is not None:
             message = f"{self.label!r} is a window view: it is worked out from events, and has no rows to {doing}"
             raise UsageError(message, hint=f"{doing} those of its source, {self.window.source.label!r}")
@@ -191,17 +233,21 @@ class Catalog:
 
     def relation(self, name: str, version: int | None = None) -> Relation:
         """The view or table of a name: its newest version, or the one asked for."""
+        return self._relation(name, version, ())
+
+    def _relation(self, name: str, version: int | None, above: tuple[str, ...]) -> Relation:
+        """`above`: the on-demand views that it is looked up for."""
         if version is None and "@" in name:
             reference = parse_reference(name)
             name, version = reference.view, reference.version
-        versions = [e for e in self.find("relation", name) if isinstance(e.definition, FeatureView | WindowView | Table)]
+        versions = [e for e in self.find("relation", name) if isinstance(e.definition, FeatureView | WindowView | Table | OnDemandView)]
         chosen = [entry for entry in versions if version in (None, entry.version)]
         if not chosen:
             raise self._unknown_relation(name, version, versions)
-        return self._compiled(chosen[-1])
+        return self._compiled(chosen[-1], above)
 
     def stored(self, name: str, *, doing: str) -> Relation:
-        """The view or table of a name, which must be one that holds rows: window views are refused."""
+        """The view or table of a name, which must be one that holds rows: window views and on-demand views are refused."""
         relation = self.relation(name)
         relation.require_rows(doing)
         return relation
@@ -227,21 +273,43 @@ class Catalog:
             return window_layout(definition, keys, self.relation(definition.source_name).layout)
         return view_layout(definition, entity)
 
-    def _compiled(self, entry: CatalogEntry) -> Relation:
+    def _compiled(self, entry: CatalogEntry, above: tuple[str, ...] = ()) -> Relation:
         key = (entry.name, entry.version)
         if key not in self._relations:
-            definition, revisions, lines, window = entry.definition, {}, {}, None
-            assert isinstance(definition, FeatureView | WindowView | Table)
-            if isinstance(definition, WindowView):
-                source = self.relation(definition.source_name)
-                window = WindowInputs(definition, source, resolve_outputs(definition, source.layout))
-            for other in self.entries:
-                if other.table == entry.table and isinstance(other.definition, FeatureView | Table):
-                    fields = self.layout(other.definition).features
-                    revisions[other.revision] = tuple((field.name, field.dtype) for field in fields)
-                    lines[other.revision] = other.line
-            self._relations[key] = Relation(entry, self.layout(definition), revisions, lines, window)
+            definition = entry.definition
+            if isinstance(definition, OnDemandView):
+                self._relations[key] = self._computed(entry, definition, above)
+            else:
+                self._relations[key] = self._made_of_rows(entry)
         return self._relations[key]
+
+    def _computed(self, entry: CatalogEntry, view: OnDemandView, above: tuple[str, ...]) -> Relation:
+        """An on-demand view; DefinitionError: it is computed from itself, as only a file says that somebody made up."""
+        if entry.label in above or len(above) > DEEPEST:
+            told = " -> ".join((*above, entry.label)[-10:])
+            raise DefinitionError(f"on-demand views in a circle, or one upon more than {DEEPEST}: {told}", hint="compute them in one view")
+
+        def features_of(reference: Reference) -> tuple[Field, ...]:
+            relation = self._relation(reference.view, reference.version, (*above, entry.label))
+            if reference.feature is not None:
+                relation.number(reference.feature)
+            return relation.layout.features
+
+        arguments = resolve_arguments(view, features_of)
+        return Relation(entry, ondemand_layout(view, arguments), {}, {}, computed=Computed(view, arguments))
+
+    def _made_of_rows(self, entry: CatalogEntry) -> Relation:
+        definition, revisions, lines, window = entry.definition, {}, {}, None
+        assert isinstance(definition, FeatureView | WindowView | Table)
+        if isinstance(definition, WindowView):
+            source = self.relation(definition.source_name)
+            window = WindowInputs(definition, source, resolve_outputs(definition, source.layout))
+        for other in self.entries:
+            if other.table == entry.table and isinstance(other.definition, FeatureView | Table):
+                fields = self.layout(other.definition).features
+                revisions[other.revision] = tuple((field.name, field.dtype) for field in fields)
+                lines[other.revision] = other.line
+        return Relation(entry, self.layout(definition), revisions, lines, window)
 
     def _unknown_relation(self, name: str, version: int | None, versions: list[CatalogEntry]) -> UnknownNameError:
         if versions:
@@ -294,32 +362,6 @@ def _digest(key: bytes, packed: bytes) -> bytes:
     return blake2b(key + packed, digest_size=16).digest()
 
 
-def search_catalog(catalog: Catalog, search: str | None, *, tag: str | None, owner: str | None, kind: str | None) -> list[CatalogEntry]:
-    """The entries that fit all that is asked, by kind and name."""
-    found = [
-        entry
-        for entry in catalog.current()
-        if (kind is None or entry.kind == kind)
-        and (owner is None or entry.definition.owner == owner)
-        and (tag is None or _has_tag(entry.definition, tag))
-        and (search is None or search.lower() in _searchable(entry))
-    ]
-    return sorted(found, key=lambda entry: (entry.kind, entry.name, entry.version))
-
-
-def _has_tag(definition: Definition, tag: str) -> bool:
-    name, equals, value = tag.partition("=")
-    return name in definition.tags and (not equals or definition.tags[name] == value)
-
-
-def _searchable(entry: CatalogEntry) -> str:
-    definition = entry.definition
-    columns = definition.keys if isinstance(definition, Entity) else feature_names(definition)
-    references = definition.features if isinstance(definition, FeatureService) else ()
-    words = (entry.label, definition.description, definition.owner, *columns, *references, *definition.tags, *definition.tags.values())
-    return " ".join(words).lower()
-
-
 def suggest(wrong: str, known: object) -> str:
     """The cure for a misspelt name."""
     names = sorted(str(name) for name in known)  # type: ignore[attr-defined]
@@ -333,6 +375,8 @@ def feature_names(definition: Definition) -> tuple[str, ...]:
     """The names of the columns beside keys and times; none of an entity or a service."""
     if isinstance(definition, WindowView):
         return definition.output_names
+    if isinstance(definition, OnDemandView):
+        return definition.outputs
     return tuple(definition.schema) if isinstance(definition, FeatureView | Table) else ()
 
 
@@ -342,7 +386,7 @@ def kind_of(definition: object) -> str:
             return name
     raise DefinitionError(
         f"{type(definition).__name__} {definition!r:.60} is no definition",
-        hint="give Entity, FeatureView, WindowView, Table or FeatureService",
+        hint="give Entity, FeatureView, WindowView, OnDemandView, Table or FeatureService",
     )
 
 

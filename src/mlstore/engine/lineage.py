@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from mlstore.engine.catalog import Catalog, CatalogEntry, suggest
 from mlstore.errors import UnknownNameError
+from mlstore.schema.ondemand import OnDemandView
 from mlstore.schema.reference import parse_reference
 from mlstore.schema.service import FeatureService
 from mlstore.schema.view import FeatureView
@@ -97,7 +98,7 @@ def _edges(catalog: Catalog, entry: CatalogEntry) -> Iterator[Edge]:
         yield Edge(_node(entity), target, "keys", tuple(catalog.entity(definition.entity_name).keys))
     if isinstance(definition, WindowView):
         yield Edge(_node(catalog.relation(definition.source_name).entry), target, "events", definition.columns)
-    if isinstance(definition, FeatureService):
+    if isinstance(definition, FeatureService | OnDemandView):
         yield from _feature_edges(catalog, definition.references, target)
 
 

@@ -99,6 +99,11 @@ class Session:
             scope, catalog = self._look(reader)
             yield ReadContext(reader, catalog, scope, self.shelves)
 
+    def relation(self, name: str) -> Relation:
+        """The view or table of a name as of now; the write transaction that comes later may know another."""
+        with self.environment.reader(views=False) as reader:
+            return self._look(reader)[1].relation(name)
+
     @contextmanager
     def writing(self) -> Iterator[WriteContext]:
         if self.past is not None:

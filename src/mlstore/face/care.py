@@ -8,12 +8,15 @@ import pyarrow as pa
 
 from mlstore.engine import audit
 from mlstore.engine.keeping import compacting, forgetting, freshness, inspection, optimizing, retaining
+from mlstore.engine.writing.backfilling import backfill
+from mlstore.engine.writing.ingest import Progress
 from mlstore.errors import CorruptionError, UsageError
 from mlstore.face.base import Face, check_choice, user
 from mlstore.format.manifest import Commit
 from mlstore.schema.durations import parse_duration
 from mlstore.schema.entity import Entity
 from mlstore.schema.table import Table
+from mlstore.schema.window_view import WindowView
 
 
 class Care(Face):
@@ -80,6 +83,28 @@ class Care(Face):
         if tier is not None:
             check_choice("tier", tier, ("hot", "cold"))
         return optimizing.optimize(self._session, table=table, tier=tier, author=user())
+
+    def backfill(self, view: WindowView | str, *, progress: Progress | None = None) -> int:
+        """Make the tiles of a window view from the events there are, so that its online reads cost the same however many events there are.
+
+        A view is answered right without tiles too, from the events themselves; once filled in, tiles follow every write. They are left
+        behind, and no longer read until filled in again, by loads of very many rows at once and by merges; branches and versions have
+        none. Works in transactions of bounded size, goes on where it was interrupted, and does nothing where nothing is left to do.
+        `optimize` does it for all views.
+
+        Parameters
+        ----------
+        view : WindowView or str
+            The window view.
+        progress : callable, optional
+            Called with (keys filled in so far, None).
+
+        Returns
+        -------
+        int
+            How many keys were filled in.
+        """
+        return backfill(self._session, view if isinstance(view, str) else view.name, progress)
 
     def forget(
         self, entity: Entity | Table | str, keys: Any, *, compact: bool = False, message: str = "", author: str = ""

@@ -1,9 +1,10 @@
 """Definitions: registering entities, views, tables and services, and finding them."""
 
-from mlstore.engine.catalog import search_catalog
 from mlstore.engine.lineage import CatalogEntries
+from mlstore.engine.search import computable_views, search_catalog
 from mlstore.engine.writing import registration
 from mlstore.face.base import Face, user
+from mlstore.schema.functions import import_module
 from mlstore.schema.record import Definition
 
 
@@ -15,7 +16,7 @@ class Definitions(Face):
 
         Parameters
         ----------
-        *definitions : Entity, FeatureView, WindowView, Table, FeatureService
+        *definitions : Entity, FeatureView, WindowView, OnDemandView, Table, FeatureService
             In any order. What they refer to must be among them or registered already.
 
         Returns
@@ -63,7 +64,7 @@ class Definitions(Face):
         tag : str, optional
             Only those with this tag: "tier", or "tier=gold".
         owner, kind : str, optional
-            Only those of this owner; of this kind: entity, view, window, table, service.
+            Only those of this owner; of this kind: entity, view, window, table, on_demand, service.
 
         Returns
         -------
@@ -74,3 +75,32 @@ class Definitions(Face):
         with self._session.reading() as context:
             found = search_catalog(context.catalog, search, tag=tag, owner=owner, kind=kind)
             return CatalogEntries(found, context.catalog)
+
+    def use(self, *modules: str) -> tuple[str, ...]:
+        """Import modules that define on-demand functions, so that this process can compute what they compute.
+
+        The file names functions and knows them by hash, but nothing in it is ever run, and nothing is imported because a file says so:
+        only what is named here. Importing a module yourself does the same.
+
+        Parameters
+        ----------
+        *modules : str
+            "features.risk", or "features.risk:score" as the catalogue has it. None: nothing is imported.
+
+        Returns
+        -------
+        tuple of str
+            The on-demand views that can be computed now, `view@2` where it is not the first version.
+
+        Raises
+        ------
+        UsageError
+            A module that cannot be imported.
+        FunctionMissingError
+            A view of one of these modules whose newest version is not what the module defines.
+        """
+        names = [name.partition(":")[0] for name in modules]
+        for name in names:
+            import_module(name)
+        with self._session.reading() as context:
+            return computable_views(context.catalog, names)

@@ -7,6 +7,7 @@ from mlstore.aio import AsyncStore, Synchronous
 from mlstore.engine.asking.keyrange import KeyBound, OnlineRows, RangeAsk
 from mlstore.engine.asking.reader import OnlineReader, TimeLike, reference_texts
 from mlstore.engine.asking.selection import Features
+from mlstore.engine.asking.skew import SkewReport, verify_skew
 from mlstore.engine.catalog import REMEMBERED
 from mlstore.engine.keeping.freshness import Duration, Freshness, measure_freshness
 from mlstore.engine.session import Session
@@ -57,6 +58,43 @@ class Online(Face):
             The keys, then the features; a table has one row per row of keys, in their order, unknown keys as nulls.
         """
         return self._prepared(reference_texts(features), full_names=full_names, status=status).online_features(keys, now=now, last_n=last_n)
+
+    def verify_skew(
+        self, features: Features, *, sample: Any = 100, now: TimeLike | None = None, timestamp: str = "event_timestamp", seed: int = 0
+    ) -> SkewReport:
+        """Prove that online reads and training sets say the same: reads are asked again as point-in-time rows, at the same version.
+
+        Parameters
+        ----------
+        features : as of `online_features`
+            A service, or any list of features.
+        sample : int, or dict of columns or table
+            How many keys to draw from those the views know; or the keys to ask for, such as those of a log of reads, with the time of each
+            read in the column `timestamp` if there is one, and the request columns of on-demand views.
+        now : datetime or str, optional
+            The moment of reads that tell none; the clock's unless given.
+        timestamp : str
+            The time column of `sample`.
+        seed : int
+            Of the draw.
+
+        Returns
+        -------
+        SkewReport
+            True if every value is equal, bit for bit; `differences` are the first that are not. Stored views differ where a row lies in the
+            future of the moment asked about: online features are the newest whatever the time.
+
+        Examples
+        --------
+        >>> store = ml.open(":memory:")
+        >>> user = ml.Entity("user", keys={"user_id": ml.int64})
+        >>> _ = store.apply(user, ml.FeatureView("profile", entity=user, schema={"age": ml.int64}))
+        >>> _ = store.write("profile", {"user_id": [7], "event_timestamp": ["2024-05-01"], "age": [44]})
+        >>> bool(store.verify_skew(["profile"]))
+        True
+        """
+        now_ns = self._session.clock_us() * 1000 if now is None else instant_ns(now)
+        return verify_skew(self._session, reference_texts(features), sample=sample, now_ns=now_ns, timestamp=timestamp, seed=seed)
 
     def online_range(
         self,

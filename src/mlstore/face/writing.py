@@ -8,9 +8,10 @@ import pyarrow.compute as pc
 
 from mlstore.engine.writing import consuming, deleting, ingest
 from mlstore.engine.writing.appending import Pace
+from mlstore.engine.writing.batch import Mode
 from mlstore.engine.writing.consumers import ConsumerState, list_consumers
 from mlstore.engine.writing.consuming import Pull, Refused, Source
-from mlstore.engine.writing.ingest import Mode, Progress
+from mlstore.engine.writing.ingest import Progress
 from mlstore.engine.writing.streaming import Stream
 from mlstore.face.base import Face, check_choice, user
 from mlstore.format.manifest import Commit
@@ -78,11 +79,11 @@ class Writing(Face):
         name : str
             A view or table.
         max_rows : int
-            Write when so many rows have come together.
+            Write when so many rows have come together. Whatever has become full while the last commit was made shares the next one.
         max_seconds : float
             Write so long after the first of them at the latest; at once if somebody waits for a receipt.
         max_pending : int, optional
-            So many rows at most wait to be written; beyond, `append` waits. Four times `max_rows` unless given.
+            So many rows at most wait to be written; beyond, `append` waits. Eight times `max_rows` unless given.
         message, author : str, optional
             Kept in every commit.
 
@@ -109,7 +110,7 @@ class Writing(Face):
         1
         """
         self._session.require_outside("a stream")
-        pace = Pace(max_rows, max_seconds, 4 * max_rows if max_pending is None else max_pending)
+        pace = Pace(max_rows, max_seconds, 8 * max_rows if max_pending is None else max_pending)
         return Stream(self._session, name, pace, author=author or user(), message=message)
 
     def consume(

@@ -87,12 +87,17 @@ class Keys:
     @classmethod
     def from_encoded(cls, encoded: Sequence[bytes], kind: KeyKind) -> Self:
         """The inverse of encoded()."""
-        joined = np.frombuffer(b"".join(encoded), np.uint8)
+        return cls.from_joined(b"".join(encoded), np.fromiter(map(len, encoded), np.int64, len(encoded)), kind)
+
+    @classmethod
+    def from_joined(cls, joined: bytes, sizes: Ints, kind: KeyKind) -> Self:
+        """As from_encoded, of keys that lie end to end."""
+        data = np.frombuffer(joined, np.uint8)
         if kind == "bytes":
-            return cls(offsets=sums(np.fromiter(map(len, encoded), np.int64, len(encoded))), data=joined)
-        if any(len(key) != 8 for key in encoded):
+            return cls(offsets=sums(sizes), data=data)
+        if (sizes != 8).any():
             raise CorruptionError("an encoded integer key has 8 bytes", hint=CURE)
-        return cls(ints=decode_ints(joined))
+        return cls(ints=decode_ints(data))
 
     @classmethod
     def concat(cls, parts: Sequence["Keys"]) -> Self:

@@ -175,14 +175,16 @@ class RowPlan:
         created: NDArray[np.int64],
         seq: NDArray[np.int64],
         columns: Sequence[pa.Array | pa.ChunkedArray],
+        *,
+        lead: int = 0,
     ) -> list[bytes]:
-        """One row per time, of columns whose types are exactly those of the plan."""
+        """One row per time, of columns whose types are exactly those of the plan; behind `lead` bytes of zero."""
         self._check_columns(len(event_time), columns)
         rows: list[bytes] = []
         for batch in _aligned_batches(columns, len(event_time)):
             block = slice(len(rows), len(rows) + (len(batch[0]) if batch else _BLOCK_ROWS))
             sources = [feature.source(array) for feature, array in zip(self.features, batch, strict=True)]
-            rows += pack_rows(self.layout, event_time[block], created[block], seq[block], sources)
+            rows += pack_rows(self.layout, event_time[block], created[block], seq[block], sources, lead)
         return rows
 
     def decode(self, rows: Sequence[bytes | None], wanted: Sequence[int] | None = None) -> DecodedRows:
@@ -229,7 +231,7 @@ class RowPlan:
 def compile_plan(revision: int, fields: Sequence[tuple[str, DType]]) -> RowPlan:
     """The plan of a schema revision whose features are these, in this order."""
     features = tuple(_feature(name, dtype) for name, dtype in fields)
-    readings = [_reading(name, dtype.arrow) for name, dtype in fields]
+    readings = [reading_of(name, dtype.arrow) for name, dtype in fields]
     layout = RowLayout(
         revision,
         [_KINDS[feature.kind] for feature in features],
@@ -252,7 +254,7 @@ def _feature(name: str, dtype: DType) -> _Feature:
     )
 
 
-def _reading(name: str, kind: pa.DataType) -> tuple[int, Callable[[bytes], object] | None]:
+def reading_of(name: str, kind: pa.DataType) -> tuple[int, Callable[[bytes], object] | None]:
     """How the kernel makes Python objects of a feature, and the converter if it cannot alone."""
     if pa.types.is_timestamp(kind):
         return READINGS[kind.unit], None

@@ -246,7 +246,7 @@ def agg(
         first_n, last_n                   at most `n`, oldest first, newest first         list of the column's type
         last_distinct_n                   the `n` newest distinct values, newest first    list of the column's type
         distinct, approx_distinct         distinct values; as a HyperLogLog estimates     int64
-        quantile, approx_quantile         between ranks linearly; as a KLL sketch has it  float64
+        quantile, approx_quantile         between ranks linearly; as a t-digest has it  float64
         top_k                             the `k` commonest, then the newer first         list of the column's type
         histogram                         counts between the edges `bins`                 list of int64
         decayed_sum                       values halved for each `half_life` of age       float64

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -60,28 +59,6 @@ def conform(layout: Layout, table: pa.Table, *, first_row: int = 0) -> Conformed
         created=_created(layout, table, event_time, first_row),
         features=tuple(cast_column(table.column(field.name), field.dtype, place(field.name)) for field in layout.features),
     )
-
-
-def join(parts: Sequence[Conformed]) -> Conformed:
-    """Rows that fit one layout, one part after the other."""
-    if len(parts) == 1:
-        return parts[0]
-
-    def clock(ticks: Sequence[Ticks | None]) -> Ticks | None:
-        given = [part for part in ticks if part is not None]
-        return np.concatenate(given) if given else None
-
-    return Conformed(
-        rows=sum(part.rows for part in parts),
-        keys=tuple(_joined(columns) for columns in zip(*(part.keys for part in parts), strict=True)),
-        event_time=clock([part.event_time for part in parts]),
-        created=clock([part.created for part in parts]),
-        features=tuple(_joined(columns) for columns in zip(*(part.features for part in parts), strict=True)),
-    )
-
-
-def _joined(columns: Sequence[pa.ChunkedArray]) -> pa.ChunkedArray:
-    return pa.chunked_array([chunk for column in columns for chunk in column.chunks], columns[0].type)
 
 
 def conform_keys(fields: Sequence[Field], table: pa.Table, *, what: str) -> tuple[pa.ChunkedArray, ...]:

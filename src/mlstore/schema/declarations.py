@@ -91,6 +91,8 @@ def same(one: object, other: object) -> bool:
     for part, counterpart in ((one, other), (other, one)):
         if not isinstance(part, type) and callable(equals := getattr(part, "equals", None)):
             return bool(equals(counterpart))
+    if isinstance(one, FrozenMap) and isinstance(other, FrozenMap):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
     return bool(one == other)
 
 

@@ -14,6 +14,8 @@ from mlstore.errors import DefinitionError
 from mlstore.schema.declarations import same
 from mlstore.schema.dtypes import DType, widens
 from mlstore.schema.entity import Entity
+from mlstore.schema.functions import FunctionCode
+from mlstore.schema.ondemand import OnDemandView
 from mlstore.schema.record import Definition
 from mlstore.schema.service import FeatureService
 from mlstore.schema.table import Table
@@ -63,6 +65,9 @@ def _breaking_changes(old: Definition, new: Definition) -> Iterator[str]:
             raise DefinitionError(message, hint="an entity's keys are fixed: make an entity of another name")
     elif isinstance(old, FeatureService):
         yield from _differences(old, new, ("features",))
+    elif isinstance(old, OnDemandView) and isinstance(new, OnDemandView):
+        yield from _differences(old, new, ("inputs", "request", "returns", "over"))
+        yield from _computed_otherwise(old, new)
     elif isinstance(old, FeatureView) and isinstance(new, FeatureView):
         yield from _differences(old, new, _VIEW_RULES)
         yield from _breaking_columns(old.schema, new.schema, fixed=())
@@ -77,6 +82,16 @@ def _breaking_changes(old: Definition, new: Definition) -> Iterator[str]:
     elif isinstance(old, Table) and isinstance(new, Table):
         yield from _differences(old, new, _TABLE_RULES)
         yield from _breaking_columns(old.schema, new.schema, fixed=tuple(old.key))
+
+
+def _computed_otherwise(old: OnDemandView, new: OnDemandView) -> Iterator[str]:
+    for name in dict.fromkeys((*old.features, *new.features)):
+        before, after = old.features.get(name), new.features.get(name)
+        if before is None or after is None or not before.equals(after):
+            yield f"{name}: {_shown(before)} -> {_shown(after)}"
+    digests = [None if view.code is None else view.code.digest[:12] for view in (old, new)]
+    if digests[0] != digests[1]:
+        yield f"function: hash {_shown(digests[0])} -> {_shown(digests[1])}"
 
 
 def _breaking_columns(old: Mapping[str, DType], new: Mapping[str, DType], *, fixed: tuple[str, ...]) -> Iterator[str]:
@@ -96,7 +111,13 @@ def _bearable_changes(old: Definition, new: Definition) -> Iterator[str]:
                 yield f"{name}: added ({dtype})"
             elif widens(old.schema[name], dtype) and name not in (old.key if isinstance(old, Table) else ()):
                 yield f"{name}: {old.schema[name]} -> {dtype}"
+    if isinstance(old, OnDemandView) and isinstance(new, OnDemandView) and _moved(old.code, new.code):
+        yield "function: its text or place changed, not what it does"
     yield from _differences(old, new, _BEARABLE)
+
+
+def _moved(old: FunctionCode | None, new: FunctionCode | None) -> bool:
+    return old is not None and new is not None and old != new and old.digest == new.digest
 
 
 def _differences(old: object, new: object, names: tuple[str, ...]) -> Iterator[str]:

@@ -117,10 +117,15 @@ class Expression(Operators):
 
     def equals(self, other: object) -> bool:
         """Whether both are the same expression; `==` builds one."""
-        return isinstance(other, Expression) and _frozen(self.to_record()) == _frozen(other.to_record())
+        return isinstance(other, Expression) and self.identity == other.identity
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """A plain value that equal expressions share, to compare and hash what holds expressions."""
+        return _frozen(self.to_record())
 
     def __hash__(self) -> int:
-        return hash(_frozen(self.to_record()))
+        return hash(self.identity)
 
     def __bool__(self) -> bool:
         raise UsageError(
@@ -322,7 +327,7 @@ def _stored_type(spec: Any) -> DType:
     return parse_dtype(spec)
 
 
-def _frozen(record: Any) -> Any:
+def _frozen(record: Any) -> tuple[Any, ...]:
     """A record that hashes and compares; 1, 1.0 and True are not the same."""
     if isinstance(record, list):
         return tuple(_frozen(part) for part in record)

@@ -233,8 +233,21 @@ def _part(function: Callable[..., Any]) -> Callable[[Arrays, Any], Any]:
     return work
 
 
-def _elementwise(function: Callable[..., Any], **options: Any) -> Callable[[Arrays, Any], Any]:
-    return lambda arrays, _: function(*arrays, **options)
+def _most(function: Callable[..., Any]) -> Callable[[Arrays, Any], Any]:
+    """The least or greatest of a row. Arrow compares numbers element by element, and no times."""
+
+    def work(arrays: Arrays, _: Any) -> Any:
+        found = arrays[0].type
+        if not pa.types.is_temporal(found):
+            return function(*arrays, skip_nulls=False)
+        ticks = pa.int32() if pa.types.is_date(found) else pa.int64()
+        return function(*(array.cast(ticks) for array in arrays), skip_nulls=False).cast(found)
+
+    return work
+
+
+def _elementwise(function: Callable[..., Any]) -> Callable[[Arrays, Any], Any]:
+    return lambda arrays, _: function(*arrays)
 
 
 def _with_text(function: Callable[..., Any]) -> Callable[[Arrays, Any], Any]:
@@ -278,8 +291,8 @@ OPERATIONS: dict[str, Operation] = {
     "asin": _of_floats(pc.asin),
     "acos": _of_floats(pc.acos),
     "atan2": _of_floats(pc.atan2, 2),
-    "least": Operation(_extreme, _elementwise(pc.min_element_wise, skip_nulls=False), 1, MANY),
-    "greatest": Operation(_extreme, _elementwise(pc.max_element_wise, skip_nulls=False), 1, MANY),
+    "least": Operation(_extreme, _most(pc.min_element_wise), 1, MANY),
+    "greatest": Operation(_extreme, _most(pc.max_element_wise), 1, MANY),
     "equal": _pair(_comparison, _elementwise(pc.equal), "=="),
     "not_equal": _pair(_comparison, _elementwise(pc.not_equal), "!="),
     "less": _pair(_comparison, _elementwise(pc.less), "<"),

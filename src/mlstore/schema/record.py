@@ -13,24 +13,27 @@ from mlstore.schema.dtypes import DType, parse_dtype
 from mlstore.schema.entity import Entity
 from mlstore.schema.expression import Expression
 from mlstore.schema.frozen import FrozenMap
+from mlstore.schema.functions import FunctionCode
+from mlstore.schema.ondemand import OnDemandView
 from mlstore.schema.service import FeatureService
 from mlstore.schema.table import Table
 from mlstore.schema.view import FeatureView
 from mlstore.schema.window import Window
 from mlstore.schema.window_view import WindowView
 
-Definition = Entity | FeatureView | WindowView | Table | FeatureService
+Definition = Entity | FeatureView | WindowView | Table | OnDemandView | FeatureService
 
 KINDS: dict[str, type[Definition]] = {
     "entity": Entity,
     "view": FeatureView,
     "window": WindowView,
     "table": Table,
+    "on_demand": OnDemandView,
     "service": FeatureService,
 }
 _PARTS: dict[str, type[Aggregation | Window]] = {"aggregations": Aggregation, "windows": Window}
-_TYPED = {"keys", "schema"}
-_LISTED = {"key", "features", "functions", "q", "bins", "tiles"}
+_TYPED = {"keys", "schema", "request", "returns"}
+_LISTED = {"key", "features", "functions", "q", "bins", "tiles", "inputs"}
 
 Made = TypeVar("Made")
 
@@ -68,13 +71,17 @@ def _newer(kind: object) -> FormatVersionError:
 
 def _packed(value: object) -> object:
     if isinstance(value, FrozenMap):
-        return [[name, item.spec if isinstance(item, DType) else item] for name, item in value.items()]
+        return [[name, _packed(item)] for name, item in value.items()]
+    if isinstance(value, DType):
+        return value.spec
+    if isinstance(value, Expression):
+        return value.to_record()
+    if isinstance(value, FunctionCode):
+        return [value.name, value.source, value.digest]
     if isinstance(value, tuple):
         return [_packed(item) for item in value]
     if isinstance(value, Aggregation | Window):
         return {field.name: _packed(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Expression):
-        return value.to_record()
     return value.name if isinstance(value, Entity | FeatureView | Table) else value
 
 
@@ -83,6 +90,10 @@ def _unpacked(name: str, value: Any, kind: object) -> object:
         return tuple(_made(_PARTS[name], part, kind) for part in value)
     if name == "where":
         return None if value is None else Expression.from_record(value)
+    if name == "features" and kind == "on_demand":
+        return {feature: Expression.from_record(expression) for feature, expression in value}
+    if name == "function":
+        return None if value is None else FunctionCode(*map(str, value))  # named, and never run
     if name in _TYPED:
         return {column: parse_dtype(spec) for column, spec in value}
     if name == "tags":

@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field
 
 from mlstore.errors import DefinitionError, UsageError
 from mlstore.schema.declarations import check_name, describe, set_field, show
+from mlstore.schema.ondemand import OnDemandView, View
 from mlstore.schema.reference import Reference, parse_reference
 from mlstore.schema.view import FeatureView
 from mlstore.schema.window_view import WindowView
@@ -39,7 +40,7 @@ class FeatureService:
 
     name: str
     _: KW_ONLY
-    features: Sequence[str | FeatureView | WindowView | Reference]
+    features: Sequence[str | View | Reference]
     description: str = ""
     owner: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -47,7 +48,8 @@ class FeatureService:
     def __post_init__(self) -> None:
         check_name(self.name, "service")
         place = f"service {self.name}"
-        features = [self.features] if isinstance(self.features, str | FeatureView | WindowView | Reference) else self.features
+        one = str | FeatureView | WindowView | OnDemandView | Reference
+        features = [self.features] if isinstance(self.features, one) else self.features
         set_field(self, "features", tuple(_reference(feature, place) for feature in features))
         if not self.features:
             raise DefinitionError(f"{place}: no features", hint="name at least one, such as 'weather:temp'")
@@ -65,8 +67,8 @@ class FeatureService:
         return show(self)
 
 
-def _reference(feature: str | FeatureView | WindowView | Reference, place: str) -> str:
-    if isinstance(feature, FeatureView | WindowView):
+def _reference(feature: str | View | Reference, place: str) -> str:
+    if isinstance(feature, FeatureView | WindowView | OnDemandView):
         return feature.name
     if isinstance(feature, Reference):
         return str(feature)

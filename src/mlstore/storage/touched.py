@@ -1,9 +1,10 @@
 """Which keys a transaction may have changed: exact for few, whole keyspaces for many."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 _MAX_KEYS: Final = 1 << 16
+_MANY_AT_ONCE: Final = 256  # small records come so; what is viewed is put one by one
 
 
 class TouchedKeys:
@@ -24,9 +25,12 @@ class TouchedKeys:
         if len(keys) > _MAX_KEYS:
             self.add_all(space)
 
-    def add_many(self, space: str, keys: Iterable[bytes]) -> None:
+    def add_many(self, space: str, keys: Sequence[bytes]) -> None:
         """Several keys."""
         if space in self._whole:
+            return
+        if len(keys) > _MANY_AT_ONCE:
+            self.add_all(space)
             return
         known = self._keys.setdefault(space, set())
         known.update(keys)

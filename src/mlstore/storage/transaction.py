@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from itertools import islice, repeat
+from operator import add
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -307,9 +308,13 @@ class Writer(Reader):
         cursor = self._own.cursor(self._handles[space.name])
         remaining = iter(items)
         while chunk := list(islice(remaining, _CHUNK)):
-            for key, _ in chunk:
-                _require_key(key, space)
-            if self._large.knows(space.name) or any(len(key) + len(value) > _SURELY_INLINE for key, value in chunk):
+            keys, values = zip(*chunk, strict=True)
+            key_sizes = list(map(len, keys))
+            if not 0 < min(key_sizes) <= max(key_sizes) <= MAX_KEY_BYTES:
+                for key in keys:
+                    _require_key(key, space)
+            sizes = list(map(add, key_sizes, map(len, values)))
+            if self._large.knows(space.name) or max(sizes) > _SURELY_INLINE:
                 for key, value in chunk:
                     self.put(space, key, value)
                 continue
@@ -321,8 +326,8 @@ class Writer(Reader):
                     cursor.putmulti(chunk)
             except lmdb.Error as error:
                 raise self._spoiled(error, f"put keys into {space.name}") from error
-            self._dirty_bytes += sum(len(key) + len(value) for key, value in chunk)
-            self._touched.add_many(space.name, (key for key, _ in chunk))
+            self._dirty_bytes += sum(sizes)
+            self._touched.add_many(space.name, keys)
 
     def delete(self, space: Keyspace, key: bytes) -> bool:
         """Remove a key; False if it was not there."""
@@ -343,15 +348,12 @@ class Writer(Reader):
         try:
             if not start and stop is None:
                 return self._delete_all(space)
-            cursor = self._own.cursor(self._handles[space.name])
-            count = 0
-            key = cursor.key() if cursor.set_range(start) else b""
-            while key and (stop is None or key < stop):
-                cursor.delete()
-                self._touched.add(space.name, key)
-                count += 1
-                key = cursor.key()
-            return count
+            keys = [key for key, _ in self.scan(space, start=start, stop=stop, keys_only=True)]
+            delete, handle = self._own.delete, self._handles[space.name]
+            for key in keys:
+                delete(key, b"", handle)
+            self._touched.add_many(space.name, keys)
+            return len(keys)
         except lmdb.Error as error:
             raise self._spoiled(error, f"delete keys of {space.name}") from error
 

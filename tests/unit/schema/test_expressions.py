@@ -129,6 +129,8 @@ def test_rounding_keeps_the_type_and_halves_go_to_the_even() -> None:
 def test_the_greatest_of_a_row_has_no_answer_with_a_null() -> None:
     assert value(ml.greatest(a, b, 2), a=1, b=3.5) == 3.5
     assert value(ml.least(a, b), a=1, b=pa.array([None], pa.float64())) is None
+    assert value(ml.least(a, date(1970, 1, 1)), a=date(1980, 1, 1)) == date(1970, 1, 1)
+    assert value(ml.greatest(a, datetime(1970, 1, 1)), a=datetime(1969, 1, 1)) == datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def test_a_constant_alone_fills_the_rows() -> None:

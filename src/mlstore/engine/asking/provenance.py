@@ -24,6 +24,7 @@ class Spec:
     known_at: str | None
     full_names: bool
     status: bool
+    functions: tuple[tuple[str, str], ...] = ()  # (on-demand view, hash) of each Python function that computed some of it
 
 
 def version_of(context: ReadContext) -> str:
@@ -58,6 +59,7 @@ def read_spec(metadata: Mapping[bytes, bytes]) -> Spec:
     try:
         fields: dict[str, Any] = json.loads(metadata[_FEATURES])
         fields |= {name: tuple(fields[name]) for name in ("features", "outputs")}
+        fields["functions"] = tuple((view, digest) for view, digest in fields.get("functions", ()))
         return Spec(version=metadata[_VERSION].decode(), **fields)
     except (ValueError, TypeError, KeyError) as error:
         raise UsageError(f"mlstore.features cannot be read: {error}", hint="hand over the metadata as training_set gave it") from error
@@ -71,4 +73,6 @@ def fingerprints(metadata: Mapping[bytes, bytes]) -> tuple[bytes | None, bytes |
 def _text(spec: Spec) -> bytes:
     fields = asdict(spec)
     del fields["version"]  # it has a place of its own
+    if not fields["functions"]:
+        del fields["functions"]
     return json.dumps(fields, sort_keys=True).encode()

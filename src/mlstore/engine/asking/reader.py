@@ -9,8 +9,10 @@ from datetime import date
 from time import perf_counter_ns
 from typing import Any
 
+from mlstore.engine.asking.derived_point import DerivedPoint, derive_point
+from mlstore.engine.asking.deriving import FeaturePlan, plan_features
 from mlstore.engine.asking.point import PointPlan, plan_point
-from mlstore.engine.asking.selection import Features, Selected, select
+from mlstore.engine.asking.selection import Features
 from mlstore.engine.asking.sequences import last_rows, last_rows_of_one, require_length
 from mlstore.engine.asking.serving import Ask, answer_many, answer_one
 from mlstore.engine.catalog import REMEMBERED, Catalog
@@ -20,6 +22,7 @@ from mlstore.engine.session import ReadContext, Session
 from mlstore.engine.versions import COUNTERS, Scope
 from mlstore.errors import UsageError
 from mlstore.schema.frames import to_table
+from mlstore.schema.ondemand import OnDemandView
 from mlstore.schema.reference import Reference
 from mlstore.schema.service import FeatureService
 from mlstore.schema.timestamps import instant_ns
@@ -42,7 +45,7 @@ class _Known:
         self.tick = tick
         self.moment = moment
         self.catalog = catalog
-        self.plans: dict[tuple[str, ...], PointPlan | None] = {}
+        self.plans: dict[tuple[str, ...], PointPlan | DerivedPoint | None] = {}
 
 
 class OnlineReader:
@@ -94,30 +97,34 @@ class OnlineReader:
     def check(self) -> None:
         """Refuse a selection that the catalogue of now does not know."""
         with self._session.reading() as context:
-            select(context.catalog, self._features, taken=(), full_names=True)
+            plan_features(context.catalog, self._features, taken=(), full_names=True)
 
     def _prepare_and_answer(self, keys: Any, now_ns: int, last_n: int | None) -> Any:
         ask = Ask(now_ns, self._status)
         if isinstance(keys, Mapping) and not any(is_column(value) for value in keys.values()):
             with self._session.reading() as context:
-                selection = self._select(context, keys)
+                plan = self._select(context, keys)
                 if last_n is not None:
-                    return last_rows_of_one(context, selection, keys, ask, last_n)
+                    plan.require_stored("last_n=")
+                    return last_rows_of_one(context, plan.stored, keys, ask, last_n)
+                plan.require_brought(keys, "keys")
                 self._prepare(context, tuple(keys))
-                return answer_one(context, selection, keys, ask, self._meter)
+                return plan.finish_one(keys, answer_one(context, plan.stored, keys, ask, self._meter))
         started = perf_counter_ns()
         table = to_table(keys, what="keys")
         with self._session.reading() as context:
-            selection = self._select(context, table.column_names)
+            plan = self._select(context, table.column_names)
             if last_n is not None:
-                return last_rows(context, selection, table, ask, last_n)
-            answer = answer_many(context, selection, table, ask, self._meter)
+                plan.require_stored("last_n=")
+                return last_rows(context, plan.stored, table, ask, last_n)
+            plan.require_brought(table.column_names, "keys")
+            answer = plan.finish_table(table, answer_many(context, plan.stored, table, ask, self._meter))
         self._meter.batches.add_one()
         self._meter.batch_latency.record(perf_counter_ns() - started)
         return answer
 
-    def _select(self, context: ReadContext, taken: Iterable[str]) -> list[Selected]:
-        return select(context.catalog, self._features, taken=taken, full_names=self._full_names, status=self._status)
+    def _select(self, context: ReadContext, taken: Iterable[str]) -> FeaturePlan:
+        return plan_features(context.catalog, self._features, taken=taken, full_names=self._full_names, status=self._status)
 
     def _prepare(self, context: ReadContext, names: tuple[str, ...]) -> None:
         """Remember how keys of these names are answered."""
@@ -130,11 +137,12 @@ class OnlineReader:
             known.plans[names] = self._plan(context, names)
         self._known = known
 
-    def _plan(self, context: ReadContext, names: tuple[str, ...]) -> PointPlan | None:
+    def _plan(self, context: ReadContext, names: tuple[str, ...]) -> PointPlan | DerivedPoint | None:
         # A glance sees what is committed: not the rows of a transaction under way, which its own handle has to see.
         if not self._session.lends:
             return None
-        return plan_point(self._select(context, names), names, context.scope, self._meter, status=self._status)
+        plan = self._select(context, names)
+        return derive_point(plan, plan_point(plan.stored, names, context.scope, self._meter, status=self._status))
 
     def _now_ns(self, now: TimeLike | None) -> int:
         return self._session.clock_us() * 1000 if now is None else instant_ns(now)
@@ -168,13 +176,13 @@ def reference_texts(features: Features) -> tuple[str, ...]:
     """What is asked for as text: `view`, `view:feature`, or the name of a service."""
     if type(features) is str:
         return (features,)
-    if isinstance(features, FeatureView | WindowView | FeatureService | Reference):
+    if isinstance(features, FeatureView | WindowView | OnDemandView | FeatureService | Reference):
         features = [features]
     texts: list[str] = []
     for feature in features:
         if isinstance(feature, str):
             texts.append(feature)
-        elif isinstance(feature, FeatureView | WindowView):
+        elif isinstance(feature, FeatureView | WindowView | OnDemandView):
             texts.append(feature.name)
         elif isinstance(feature, Reference):
             texts.append(str(feature))

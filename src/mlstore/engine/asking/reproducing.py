@@ -9,7 +9,7 @@ from mlstore.engine import versions
 from mlstore.engine.asking.provenance import Spec, fingerprints, read_spec
 from mlstore.engine.asking.training import Options, training_set
 from mlstore.engine.session import Session
-from mlstore.errors import ReproductionError, UnknownVersionError, UsageError
+from mlstore.errors import FunctionMissingError, ReproductionError, UnknownVersionError, UsageError
 from mlstore.schema.frames import to_table
 
 
@@ -21,7 +21,10 @@ def reproduce(session: Session, source: Any, labels: Any) -> pa.Table:
     asked = _labels(spec, given, labels)
     at_version = _at(session, spec)
     options = Options(spec.timestamp, spec.known_at, None, spec.full_names, spec.status)
-    anew = training_set(at_version, asked, list(spec.features), options)
+    try:
+        anew = training_set(at_version, asked, list(spec.features), options)
+    except FunctionMissingError as error:
+        raise ReproductionError(f"missing: {error.message}", hint=error.hint) from error
     assert isinstance(anew, pa.Table)
     _check_same(spec, metadata, given, anew)
     return anew

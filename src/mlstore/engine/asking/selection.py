@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 
 from mlstore.engine.catalog import Catalog, Relation, suggest
 from mlstore.errors import NameClashError, UnknownNameError, UsageError
+from mlstore.schema.ondemand import OnDemandView, View
 from mlstore.schema.reference import Reference, parse_reference
 from mlstore.schema.service import FeatureService
 from mlstore.schema.view import FeatureView
 from mlstore.schema.window_view import WindowView
 
-Features = (
-    str | FeatureView | WindowView | FeatureService | Reference | Sequence[str | FeatureView | WindowView | FeatureService | Reference]
-)
+Features = str | View | FeatureService | Reference | Sequence[str | View | FeatureService | Reference]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +37,11 @@ class Selected:
         return self.relation.layout.ttl_ns if self.way.ttl_ns is None else self.way.ttl_ns
 
     @property
+    def stored(self) -> Relation:
+        """Whose rows answer: its own, or those of a window view's source."""
+        return self.relation if self.relation.window is None else self.relation.window.source
+
+    @property
     def references(self) -> list[str]:
         """The features as `view@version:feature`: enough to find the same ones again."""
         entry, features = self.relation.entry, self.relation.layout.features
@@ -45,23 +49,33 @@ class Selected:
         return [str(replace(way, feature=features[number].name)) for number in self.numbers]
 
 
-def select(catalog: Catalog, features: Features, *, taken: Iterable[str], full_names: bool, status: bool = False) -> list[Selected]:
-    """The features asked for, view by view in the order of first mention; `taken` are names the output has already."""
+def select(
+    catalog: Catalog, features: Features, *, taken: Iterable[str], full_names: bool, status: bool = False, with_computed: bool = False
+) -> list[Selected]:
+    """The features asked for, view by view in the order of first mention; `taken` are names the output has already.
+
+    On-demand views are refused, unless with_computed: they are nowhere to be looked up, see `deriving`.
+    """
     names = tuple(taken)
     references = (features,) if isinstance(features, str) else tuple(features) if isinstance(features, list | tuple) else ()
     if not references or not all(isinstance(reference, str | Reference) for reference in references):
-        return _select(catalog, features, names, full_names, status)
-    question = ("select", references, names, full_names, status)
-    return catalog.remember(question, lambda: _select(catalog, features, names, full_names, status))
+        return _select(catalog, features, names, full_names, status, with_computed)
+    question = ("select", references, names, full_names, status, with_computed)
+    return catalog.remember(question, lambda: _select(catalog, features, names, full_names, status, with_computed))
 
 
-def _select(catalog: Catalog, features: Features, taken: tuple[str, ...], full_names: bool, status: bool) -> list[Selected]:
+def _select(
+    catalog: Catalog, features: Features, taken: tuple[str, ...], full_names: bool, status: bool, with_computed: bool
+) -> list[Selected]:
     wanted: dict[tuple[str, Reference], tuple[Relation, dict[int, None]]] = {}
     for reference in _references(catalog, features):
         relation = catalog.relation(reference.view, reference.version)
         if not relation.layout.is_online:
             raise UnknownNameError(f"{relation.label!r} is a table, not a feature view", hint="name a view; read a table with store.read()")
-        _check_keys(relation, reference)
+        if relation.computed is not None and not with_computed:
+            relation.require_rows("look up")
+        if relation.computed is None:
+            _check_keys(relation, reference)
         way = replace(reference, view=relation.entry.name, version=None, feature=None)
         numbers = wanted.setdefault((relation.label, way), (relation, {}))[1]
         chosen = range(len(relation.layout.features)) if reference.feature is None else [relation.number(reference.feature)]
@@ -82,6 +96,10 @@ def _check_keys(relation: Relation, reference: Reference) -> None:
     for name, _ in reference.keys:
         if name not in keys:
             raise UsageError(f"{str(reference)!r}: {relation.label} has no key {name!r}", hint=suggest(name, keys))
+    if relation.window is not None and reference.ttl_ns is not None:
+        raise UsageError(
+            f"{str(reference)!r}: {relation.label} is a window view, which has no ttl", hint="its windows say how old an event may be"
+        )
 
 
 def status_names(selected: Selected) -> list[str]:
@@ -90,10 +108,10 @@ def status_names(selected: Selected) -> list[str]:
 
 
 def _references(catalog: Catalog, features: Features) -> Iterable[Reference]:
-    if isinstance(features, str | FeatureView | WindowView | FeatureService | Reference):
+    if isinstance(features, str | FeatureView | WindowView | OnDemandView | FeatureService | Reference):
         features = [features]
     for feature in features:
-        if isinstance(feature, FeatureView | WindowView):
+        if isinstance(feature, FeatureView | WindowView | OnDemandView):
             yield Reference(feature.name)
         elif isinstance(feature, Reference):
             yield feature

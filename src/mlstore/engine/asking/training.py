@@ -7,7 +7,7 @@ import json
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -15,10 +15,12 @@ import pyarrow as pa
 
 from mlstore.engine import limits
 from mlstore.engine.asking import provenance
+from mlstore.engine.asking.deriving import FeaturePlan, plan_features
 from mlstore.engine.asking.holding import hold
 from mlstore.engine.asking.lookup import Answer
 from mlstore.engine.asking.questions import Asker, KnownAt, LabelClocks, check_labels, known_instant
-from mlstore.engine.asking.selection import Features, Selected, select, status_names
+from mlstore.engine.asking.selection import Features, Selected
+from mlstore.engine.asking.windowed import WindowAnswer
 from mlstore.engine.history.offline import Blocks
 from mlstore.engine.parallel import in_parallel
 from mlstore.engine.session import ReadContext, Session
@@ -52,8 +54,8 @@ def training_set(session: Session, labels: Any, features: Features, options: Opt
 
 def join_labels(context: ReadContext, table: pa.Table, features: Features, options: Options) -> pa.Table:
     """A table of labels with its features, and where they come from."""
-    selection = _select(context, table.schema, features, options)
-    joiner = _Joiner(selection, [context.history(selected.relation) for selected in selection], options)
+    plan = _select(context, table.schema, features, options)
+    joiner = _Joiner(plan, [context.history(selected.stored) for selected in plan.stored], options)
     pieces = [joiner.join(piece) for piece in _pieces(table)]
     columns = [pa.chunked_array(chunks) for chunks in zip(*pieces, strict=True)]
     schema = joiner.schema(table.schema, columns)
@@ -69,14 +71,14 @@ def _stream(session: Session, labels: pa.RecordBatchReader, features: Features, 
     """Reader in, reader out: what is read is fixed when the call returns, and each batch is answered when its turn comes."""
     with ExitStack() as stack:
         context = stack.enter_context(session.reading())
-        selection = _select(context, labels.schema, features, options)
-        held = hold(session, context, selection)
+        plan = _select(context, labels.schema, features, options)
+        held = hold(session, context, plan.stored)
         if held is None:  # nothing here can keep segments in place but the transaction itself
-            histories: Sequence[Blocks] = [context.history(selected.relation) for selected in selection]
+            histories: Sequence[Blocks] = [context.history(selected.stored) for selected in plan.stored]
             transaction = stack.pop_all()
         else:
             histories, transaction = held, ExitStack()
-        joiner = _Joiner(selection, histories, options)
+        joiner = _Joiner(plan, histories, options)
         nothing = joiner.join(labels.schema.empty_table())
         metadata = {**(labels.schema.metadata or {}), **provenance.describe_stream(joiner.spec(context))}
     schema = joiner.schema(labels.schema, nothing).with_metadata(metadata)
@@ -92,18 +94,14 @@ def _stream(session: Session, labels: pa.RecordBatchReader, features: Features, 
     return pa.RecordBatchReader.from_batches(schema, answers())
 
 
-def _select(context: ReadContext, labels: pa.Schema, features: Features, options: Options) -> list[Selected]:
+def _select(context: ReadContext, labels: pa.Schema, features: Features, options: Options) -> FeaturePlan:
     check_labels(labels, options.timestamp)
     if options.known_at is not None and options.known_at != "label":
         known_instant(options.known_at)
-    selection = select(context.catalog, features, taken=labels.names, full_names=options.full_names, status=options.status)
-    if options.ttl_ns is None:
-        return selection
-    # A ttl of this call stands in for the view's; that of a reference is closer still.
-    return [
-        selected if selected.way.ttl_ns is not None else replace(selected, way=replace(selected.way, ttl_ns=options.ttl_ns))
-        for selected in selection
-    ]
+    names, status, ttl_ns = options.full_names, options.status, options.ttl_ns
+    plan = plan_features(context.catalog, features, taken=labels.names, full_names=names, status=status, ttl_ns=ttl_ns)
+    plan.require_brought(labels.names, "labels")
+    return plan
 
 
 def _pieces(table: pa.Table) -> Iterator[pa.Table]:
@@ -115,14 +113,12 @@ def _pieces(table: pa.Table) -> Iterator[pa.Table]:
 class _Joiner:
     """What answers pieces of labels, one like the other; counts the rows that were given what was not yet known."""
 
-    def __init__(self, selection: Sequence[Selected], histories: Sequence[Blocks], options: Options) -> None:
-        self._selection = selection
+    def __init__(self, plan: FeaturePlan, histories: Sequence[Blocks], options: Options) -> None:
+        self._plan = plan
+        self._selection = selection = plan.stored
         self._histories = histories
         self._options = options
         self._clocks = LabelClocks(options.timestamp, options.known_at)
-        self._names: list[str] = []
-        for selected in selection:
-            self._names += [*selected.outputs, *(status_names(selected) if options.status else ())]
         self._leaks = dict.fromkeys((f"{selected.way.prefix}{selected.relation.label}" for selected in selection), 0)
 
     def join(self, labels: pa.Table) -> list[pa.Array]:
@@ -130,30 +126,36 @@ class _Joiner:
         asker = Asker(labels, self._clocks)
         columns: list[pa.Array] = []
         for selected, history in zip(self._selection, self._histories, strict=True):
-            answer = Answer(history, selected, asker.questions(selected), labels.num_rows)
+            answer = self._answer(history, selected, asker, labels.num_rows)
             columns += answer.columns
             if self._options.status:
                 columns += [answer.status, answer.event_time, answer.valid_to]
             if self._options.leakage != "ignore":
                 name = f"{selected.way.prefix}{selected.relation.label}"
                 self._leaks[name] += answer.count_unknown(asker.label_ticks(selected))
-        return columns
+        return self._plan.finish(labels, columns)
+
+    def _answer(self, history: Blocks, selected: Selected, asker: Asker, length: int) -> Answer | WindowAnswer:
+        if selected.relation.window is None:
+            return Answer(history, selected, asker.questions(selected), length)
+        options = self._options
+        return WindowAnswer(history, selected, asker.window_questions(selected), status=options.status, unknown=options.leakage != "ignore")
 
     def schema(self, labels: pa.Schema, columns: Sequence[pa.Array | pa.ChunkedArray]) -> pa.Schema:
-        return pa.schema([*labels, *(pa.field(name, column.type) for name, column in zip(self._names, columns, strict=True))])
+        return pa.schema([*labels, *(pa.field(name, column.type) for name, column in zip(self._plan.outputs, columns, strict=True))])
 
     def spec(self, context: ReadContext) -> provenance.Spec:
-        references = tuple(reference for selected in self._selection for reference in selected.references)
         options = self._options
         known_at = None if options.known_at is None else str(options.known_at)
         return provenance.Spec(
             version=provenance.version_of(context),
-            features=references,
-            outputs=tuple(self._names),
+            features=self._plan.references,
+            outputs=self._plan.outputs,
             timestamp=options.timestamp,
             known_at=known_at,
             full_names=options.full_names,
             status=options.status,
+            functions=self._plan.functions,
         )
 
     def judge(self, metadata: dict[bytes, bytes]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from mlstore._core.tail import newer_places
 from mlstore.engine.catalog import Relation
 from mlstore.engine.history.asof import newest_questions, relevant_blocks, search
 from mlstore.engine.history.gather import Gatherer
@@ -15,7 +16,6 @@ from mlstore.engine.history.offline import History
 from mlstore.engine.versions import Scope, newest_fork
 from mlstore.format.keys import Keys
 from mlstore.format.packed import FixedFields
-from mlstore.format.rows import peek
 from mlstore.storage.keyspace import declare, prefix_end
 from mlstore.storage.transaction import Reader, Writer
 
@@ -25,6 +25,7 @@ KEPT = declare("kept")  # table | line | key | fork -> the online row of the key
 _OWNER = FixedFields(">II")
 _FORK = FixedFields(">Q")
 _BEHIND = b"\xff" * 9  # behind every fork
+_FEW = 16  # keys that are looked up at once, rather than whether there is any
 
 
 def online_prefix(relation: Relation, line: int) -> bytes:
@@ -37,15 +38,15 @@ def get_rows(reader: Reader, relation: Relation, scope: Scope, keys: Sequence[by
     return _through_forks(reader, relation, scope, keys, rows) if scope.ancestry else rows
 
 
-def put_latest(writer: Writer, relation: Relation, scope: Scope, keys: Sequence[bytes], rows: Sequence[bytes]) -> int:
+def put_latest(writer: Writer, relation: Relation, scope: Scope, keys: list[bytes], rows: list[bytes]) -> int:
     """Offer one row per key (sorted); it is kept unless a newer one is there. How many came late."""
     prefix = online_prefix(relation, scope.line)
-    has_rows = scope.ancestry or writer.first(ONLINE, prefix, prefix_end(prefix))
+    has_rows = len(keys) <= _FEW or scope.ancestry or writer.first(ONLINE, prefix, prefix_end(prefix))
     # An older event must not win: late arrivals go to history only, never to the online row.
-    held = get_rows(writer, relation, scope, keys) if has_rows else [None] * len(keys)
-    newer = [place for place, (row, old) in enumerate(zip(rows, held, strict=True)) if old is None or peek(row)[1:] >= peek(old)[1:]]
-    _keep_for_forks(writer, relation, scope.line, [(keys[place], held[place]) for place in newer])
-    writer.put_many(ONLINE, [(prefix + keys[place], rows[place]) for place in newer])
+    held: list[bytes | None] = get_rows(writer, relation, scope, keys) if has_rows else [None] * len(keys)
+    newer = newer_places(rows, held)
+    _keep_for_forks(writer, relation, scope.line, ((keys[place], held[place]) for place in newer))
+    writer.put_many(ONLINE, ((prefix + keys[place], rows[place]) for place in newer))
     return len(keys) - len(newer)
 
 
@@ -77,9 +78,9 @@ def kept_keys(reader: Reader, relation: Relation, line: int, fork: int) -> Keys:
     return Keys.from_encoded(sorted(keys), relation.key_spec.kind)
 
 
-def _keep_for_forks(writer: Writer, relation: Relation, line: int, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
+def _keep_for_forks(writer: Writer, relation: Relation, line: int, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
     """What is about to change is what the newest fork sees, unless it changed since: then the row is kept already."""
-    fork = newest_fork(writer, line) if rows else None
+    fork = newest_fork(writer, line)
     if fork is not None:
         keep(writer, relation, line, fork, rows)
 

@@ -23,6 +23,7 @@ from mlstore.engine.keeping.compacting import CompactReport, compact
 from mlstore.engine.keeping.rewriting import each_line, rewrite_wasteful
 from mlstore.engine.session import ReadContext, Session, WriteContext
 from mlstore.engine.versions import LIVE, Scope, all_scopes, take_numbers
+from mlstore.engine.windows.tilekeeping import following
 from mlstore.engine.writing import upkeep
 from mlstore.engine.writing.deleting import named_keys
 from mlstore.errors import CorruptionError, UnknownNameError, UsageError
@@ -107,7 +108,12 @@ def _erase_everywhere(context: WriteContext, table: int, keys: Keys) -> int:
     holders = [(place, relation) for place in each_line(context) for relation in place.catalog.relations() if relation.table == table]
     # What each line adds to its ancestors is counted before any of it goes.
     added = [_count_added(place, relation, keys) for place, relation in holders]
-    return sum(_erase(place, relation, keys, rows) for (place, relation), rows in zip(holders, added, strict=True))
+    erased = 0
+    for (place, relation), rows in zip(holders, added, strict=True):
+        with following(place, relation) as keeper:
+            erased += _erase(place, relation, keys, rows)
+            keeper.erased(keys)
+    return erased
 
 
 def _count_added(context: WriteContext, relation: Relation, keys: Keys) -> int:

@@ -16,6 +16,7 @@ from mlstore.engine.history.tail import TAIL, tail_prefix
 from mlstore.engine.keeping import indexes, proving, retaining, sealing
 from mlstore.engine.session import ReadContext
 from mlstore.engine.versions import COMMITS, Scope, commits, is_indexed, line_scope, named, newest, tags
+from mlstore.engine.windows.tilechecking import find_broken_tiles
 from mlstore.errors import CorruptionError, MlstoreError
 from mlstore.format.keys import Keys
 from mlstore.format.manifest import Commit, Ref, SegmentEntry, decode_commit
@@ -68,6 +69,11 @@ def verify(context: ReadContext, *, trusted_head: str | Commit | None = None) ->
                 problems += _verify_table(place, relation, checks, seen)
             except MlstoreError as error:
                 problems.append(f"{relation.label}: {error.message}")
+        for relation in place.catalog.windows():
+            tiles, broken = find_broken_tiles(place, relation)
+            checks["tiles"] += tiles
+            if broken:
+                problems.append(f"{relation.label}: {broken} tiles are not what the events make; store.backfill() makes them anew")
     problems += _verify_snapshots(context, checks)
     problems += retaining.find_lost(context.reader)
     problems += extents.find_miscounts(context.reader)

@@ -10,6 +10,8 @@ from mlstore.engine.history.tail import TAIL
 from mlstore.engine.retained import drop_spans
 from mlstore.engine.session import WriteContext
 from mlstore.engine.versions import FEED, FORKS, LINES, forks, line_scope, named, read_counter
+from mlstore.engine.windows.tilekeeping import MARKS
+from mlstore.engine.windows.tiles import TILES
 from mlstore.engine.writing.upkeep import TRASH
 from mlstore.format.packed import FixedFields
 from mlstore.storage.keyspace import prefix_end
@@ -54,7 +56,7 @@ def _drop_line(writer: Writer, line: int) -> None:
             drop_entry(writer, table, line, entry.segment)
             writer.put(TRASH, _SEGMENT.pack(entry.segment), b"")
         prefix = _OWNER.pack(table, line)
-        for space in (TAIL, ONLINE, KEPT, SHADOWS, STATES, FEED):
+        for space in (TAIL, ONLINE, KEPT, SHADOWS, STATES, FEED, TILES, MARKS):
             writer.delete_range(space, prefix, prefix_end(prefix))
     drop_spans(writer, line)
     writer.delete(LINES, _LINE.pack(line))

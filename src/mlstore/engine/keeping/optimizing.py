@@ -16,6 +16,7 @@ from mlstore.engine.keeping.rewriting import at_line, rewrite_segment, rewrite_w
 from mlstore.engine.session import ReadContext, Session, WriteContext
 from mlstore.engine.versions import all_scopes, named
 from mlstore.engine.writing import upkeep
+from mlstore.engine.writing.backfilling import backfill
 from mlstore.errors import UnknownVersionError
 
 Tier = Literal["hot", "cold"]
@@ -23,7 +24,7 @@ Place = int | None  # a line that no branch stands on; None: the line of the own
 
 
 def optimize(session: Session, *, table: str | None, tier: Tier | None, author: str) -> dict[str, Any]:
-    """Seal tails, merge runs until one is left, move segments to a tier, free what is free; see Store.optimize."""
+    """Seal tails, merge runs until one is left, move segments to a tier, fill in tiles, free what is free; see Store.optimize."""
     with session.reading() as context:
         if table is not None:
             context.catalog.stored(table, doing="optimize")
@@ -40,6 +41,10 @@ def optimize(session: Session, *, table: str | None, tier: Tier | None, author: 
                 if tier is not None:
                     _retier(session, relation, place, tier, done)
     rewrite_wasteful(session)
+    with session.reading() as context:
+        windows = [] if table is not None or context.scope.ancestry else [relation.label for relation in context.catalog.windows()]
+    for name in windows:
+        backfill(session, name, None)
     with session.writing() as writing:
         sweep(writing.writer)
         sweep_lines(writing)

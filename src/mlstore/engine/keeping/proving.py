@@ -4,7 +4,6 @@ Answers rest on it: kernels search what is sorted, and readers of Arrow take tex
 take it out of its bounds.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 
@@ -15,7 +14,7 @@ from mlstore.engine.catalog import Relation
 from mlstore.engine.history.block import Int64
 from mlstore.engine.history.online import KEPT, online_prefix
 from mlstore.engine.history.segments import SegmentContent
-from mlstore.engine.history.tail import TailContent, load_tail
+from mlstore.engine.history.tail import TailContent, digest_rows, load_tail
 from mlstore.engine.versions import read_counter
 from mlstore.errors import CorruptionError
 from mlstore.format.columns import value_range
@@ -153,14 +152,17 @@ def _find_bad_text(place: str, columns: Iterable[pa.Array]) -> Iterator[str]:
 
 def _find_rewritten(content: TailContent, relation: Relation, commits: Iterable[Commit]) -> Iterator[str]:
     """Rows of small writes that lie in the tail still, against what their commits say of them."""
-    keys, lengths = content.keys.encoded(), np.diff(content.offsets).tolist()
-    of_row = [key for key, length in zip(keys, lengths, strict=True) for _ in range(length)]
+    keys = content.keys.encoded()
+    of_row = np.repeat(np.arange(len(keys)), np.diff(content.offsets))
     for commit in commits:
         for change in commit.changes:
             if change.table_id != relation.table or change.op not in SMALL_WRITES or not change.rows:
                 continue
-            rows = np.flatnonzero((content.seq >= change.first_seq) & (content.seq <= change.last_seq)).tolist()
+            rows = np.flatnonzero((content.seq >= change.first_seq) & (content.seq <= change.last_seq))
             if len(rows) != change.rows:
                 continue  # sealed, or forgotten
-            if hashlib.blake2b(b"".join(of_row[row] + content.packed[row] for row in rows), digest_size=16).digest() != change.digest:
+            written, counts = np.unique(of_row[rows], return_counts=True)
+            offsets = np.concatenate([[0], np.cumsum(counts)])
+            packed = b"".join(content.packed[row] for row in rows.tolist())
+            if digest_rows(packed, offsets, [keys[key] for key in written.tolist()]) != change.digest:
                 yield f"rows in the tail are not those that commit {commit.id[:12]} wrote"

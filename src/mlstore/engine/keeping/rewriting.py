@@ -17,6 +17,7 @@ from mlstore.engine.history.segments import SegmentContent, find_entry, list_del
 from mlstore.engine.retained import Spans, load_spans
 from mlstore.engine.session import ReadContext, Session, WriteContext
 from mlstore.engine.versions import LIVE, all_scopes, has_line, line_scope
+from mlstore.engine.windows.tilekeeping import following
 from mlstore.engine.writing import upkeep
 from mlstore.format.manifest import SegmentEntry
 from mlstore.storage.transaction import Reader
@@ -39,8 +40,9 @@ def rewrite_segment(context: WriteContext, relation: Relation, entry: SegmentEnt
     deletes = list_deletes(context.writer, relation.table, context.scope.line).get(entry.segment)
     block = upkeep.open_block(context.writer, relation, entry, deletes)
     placement = Placement(entry.run, entry.level, tier=tier, place=entry.place)
-    upkeep.rewrite(context, relation, [(block, entry.start_row, entry.rows)], placement)
-    upkeep.drop_segment(context, relation, entry)
+    with following(context, relation):
+        upkeep.rewrite(context, relation, [(block, entry.start_row, entry.rows)], placement)
+        upkeep.drop_segment(context, relation, entry)
 
 
 def rewrite_wasteful(session: Session) -> int:

@@ -5,6 +5,7 @@ Knows no threads and writes nothing.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from operator import itemgetter
 from typing import Any, NoReturn
 
@@ -12,11 +13,16 @@ import numpy as np
 import pyarrow as pa
 
 from mlstore.engine.catalog import Relation
+from mlstore.engine.writing.packing import Entry, Packed, list_entries, pack_dicts, pack_entries, unpack_entries
 from mlstore.errors import SchemaMismatchError, UsageError
-from mlstore.schema.conform import Conformed, conform, join
+from mlstore.schema.conform import Conformed, conform
 from mlstore.schema.frames import table_of_values, to_table
 
-Values = tuple[Any, ...]
+
+class Values(tuple[Any, ...]):
+    """The values of a row that has to go through Arrow, in the order of its form's names."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,7 @@ class Pace:
 
 
 class Form:
-    """How a row of one revision is taken apart: a tuple of its values in the order of `names`."""
+    """How a row of one revision is taken in: packed at once where its values are plain, else as they are, in the order of `names`."""
 
     def __init__(self, relation: Relation) -> None:
         layout = relation.layout
@@ -45,9 +51,10 @@ class Form:
         nested = {field.name for field in layout.features if field.dtype.parts}
         self._nested = [place for place, name in enumerate(self.names) if name in nested]
         self._pick: Callable[[Any], Any] = itemgetter(*self.names)
+        self.pack: Callable[[Any], Entry | None] = relation.form.pack if relation.form is not None else _never
 
-    def take(self, row: Mapping[str, Any]) -> Values:
-        """The values of a row, so that the caller may use the dict again."""
+    def values(self, row: Mapping[str, Any]) -> Values:
+        """A row that `pack` does not take, so that the caller may use the dict again."""
         try:
             values = self._pick(row)
             fits = len(row) == len(self.names)
@@ -57,19 +64,19 @@ class Form:
             self._refuse(row)
         if len(self.names) == 1:
             values = (values,)
-        return self._own(values) if self._nested else values
+        return Values(self._own(values) if self._nested else values)
 
     def table(self, rows: list[Values]) -> pa.Table:
         layout = self.relation.layout
         return table_of_values(self.names, rows, what=f"data for {self.relation.label}", layout=layout)
 
-    def _own(self, values: Values) -> Values:
+    def _own(self, values: Sequence[Any]) -> Sequence[Any]:
         # Buffers of vectors are used again and again; a copy makes it safe.
         own = list(values)
         for place in self._nested:
             if isinstance(own[place], list | np.ndarray):
                 own[place] = own[place].copy()
-        return tuple(own)
+        return own
 
     def _refuse(self, row: Any) -> NoReturn:
         layout = self.relation.layout
@@ -77,38 +84,57 @@ class Form:
         raise SchemaMismatchError(f"data for {self.relation.label}: {row!r:.60} is not a row", hint="give a dict of all columns")
 
 
+def _never(row: Any) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Rows appended together, as they came and as they fitted then."""
+class Together:
+    """Rows appended together, packed as the relation wanted them then."""
 
-    table: pa.Table
     relation: Relation
-    fitted: Conformed
+    entries: list[Entry]
 
 
-Item = Values | Batch
+Item = Entry | Values | Together
+
+
+def take_together(relation: Relation, data: Any) -> Together:
+    """Rows that are to become visible together; refused here and now if one does not fit."""
+    entries = pack_dicts(relation, data)
+    if entries is None:
+        table = to_table(data, what=f"data for {relation.label}", layout=relation.layout)
+        entries = list_entries(relation, conform(relation.layout, table))
+    return Together(relation, entries)
 
 
 def rows_of(item: Item) -> int:
-    return item.table.num_rows if isinstance(item, Batch) else 1
+    return len(item.entries) if isinstance(item, Together) else 1
 
 
-def fit(form: Form, items: Sequence[Item], relation: Relation) -> Conformed:
+def fit(form: Form, items: list[Item], relation: Relation) -> Packed | None:
     """The items in their order as the relation wants them now; features added since the form was made are null."""
-    parts: list[Conformed] = []
-    rows: list[Values] = []
-    for item in items:
-        if not isinstance(item, Batch):
-            rows.append(item)
-            continue
-        if rows:
-            parts.append(_conform(form, form.table(rows), relation))
-            rows = []
-        is_same = relation.revision == item.relation.revision
-        parts.append(item.fitted if is_same else _conform(form, item.table, relation))
-    if rows:
-        parts.append(_conform(form, form.table(rows), relation))
-    return join(parts)
+    if relation.is_same(form.relation) and {*map(type, items)} == {bytes}:
+        return pack_entries(relation, items)  # type: ignore[arg-type]  # what is bytes is an entry
+    entries: list[Entry] = []
+    for kind, alike in groupby(items, type):
+        if kind is bytes:
+            entries += _renewed(form, form.relation, [item for item in alike if isinstance(item, bytes)], relation)
+        elif kind is Values:
+            table = form.table([item for item in alike if isinstance(item, Values)])
+            entries += list_entries(relation, _conform(form, table, relation))
+        else:
+            for item in alike:
+                assert isinstance(item, Together)
+                entries += _renewed(form, item.relation, item.entries, relation)
+    return pack_entries(relation, entries) if entries else None
+
+
+def _renewed(form: Form, before: Relation, entries: list[Entry], relation: Relation) -> list[Entry]:
+    """Entries of what the relation was before, as it is now."""
+    if not entries or relation.is_same(before):
+        return entries
+    return list_entries(relation, _conform(form, unpack_entries(before, entries), relation))
 
 
 def _conform(form: Form, table: pa.Table, relation: Relation) -> Conformed:

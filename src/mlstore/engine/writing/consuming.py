@@ -15,10 +15,12 @@ from mlstore.engine import limits
 from mlstore.engine.catalog import Relation
 from mlstore.engine.session import Session
 from mlstore.engine.writing import upkeep
+from mlstore.engine.writing.batch import Mode
 from mlstore.engine.writing.consumers import ConsumerState, Position, Progress, find_progress
-from mlstore.engine.writing.ingest import Mode, write_here, write_rows
+from mlstore.engine.writing.ingest import write_packed
+from mlstore.engine.writing.packing import Entry, list_entries, pack_dicts, pack_entries
 from mlstore.errors import InvalidDataError, MlstoreError, SchemaMismatchError, UsageError
-from mlstore.schema.conform import Conformed, conform, join
+from mlstore.schema.conform import conform
 from mlstore.schema.declarations import check_name
 from mlstore.schema.frames import to_table
 
@@ -83,7 +85,7 @@ def consume(session: Session, name: str, table: str, source: Source | Iterable[A
     check_name(name, "consumer")
     fetch = source if isinstance(source, Source) else _Items(source)
     with session.writing() as context:  # refuses at once if this handle may not write
-        relation = context.catalog.relation(table)
+        relation = context.catalog.stored(table, doing="consume into")
         progress = find_progress(context, relation, name)
     rows_before, label = progress.rows, relation.label
     for batch in fetch.batches(progress.position, max_rows=pull.max_rows, max_seconds=pull.max_seconds):
@@ -98,20 +100,17 @@ def _store(session: Session, label: str, progress: Progress, batch: SourceBatch,
     """One commit: the rows that fit, and the position behind the batch."""
     while True:
         with session.reading() as reading:
-            relation = reading.catalog.relation(label)
-        rows, refused = _sift(relation, batch)
+            relation = reading.catalog.stored(label, doing="consume into")
+        entries, refused = _sift(relation, batch)
         # Told before the commit that passes over them: after a crash perhaps again, but never not at all.
         for refusal in refused:
             if pull.refuse is None:
                 raise refusal.error
             pull.refuse(refusal)
         with session.writing() as context:
-            if context.catalog.relation(label).revision != relation.revision:
+            if not context.catalog.stored(label, doing="consume into").is_same(relation):
                 continue  # it has evolved since the rows were made to fit
-            changes = []
-            if rows is not None:
-                is_small = rows.rows < limits.DIRECT_ROWS or pull.mode == "upsert"
-                changes = [write_rows(context, relation, rows, pull.mode) if is_small else write_here(context, relation, rows)]
+            changes = [write_packed(context, relation, pack_entries(relation, entries), pull.mode)] if entries else []
             written = sum(change.rows for change in changes)
             progress = progress.advance(context, batch.position, rows=written, refused=len(refused))
             owed = upkeep.run(context, relation, written)
@@ -120,27 +119,27 @@ def _store(session: Session, label: str, progress: Progress, batch: SourceBatch,
         return progress
 
 
-def _sift(relation: Relation, batch: SourceBatch) -> tuple[Conformed | None, list[Refused]]:
-    """The rows of a batch that fit (None: none at all), and what does not."""
+def _sift(relation: Relation, batch: SourceBatch) -> tuple[list[Entry], list[Refused]]:
+    """The rows of a batch that fit, packed, and what does not."""
     refused = [Refused(row, error, batch.position) for row, error in batch.unreadable]
-    fitting = list(_fit(relation, batch.rows, batch.position, refused))
-    return (join(fitting) if fitting else None), refused
+    return list(_pack(relation, batch.rows, batch.position, refused)), refused
 
 
-def _fit(relation: Relation, rows: Any, position: Position, refused: list[Refused]) -> Iterator[Conformed]:
-    """The rows made to fit; where some do not, by halves, until those are alone."""
-    layout = relation.layout
+def _pack(relation: Relation, rows: Any, position: Position, refused: list[Refused]) -> Iterator[Entry]:
+    """The rows packed; where some do not fit, by halves, until those are alone."""
+    halves: tuple[Any, ...] = ()
     try:
-        table = to_table(rows, what=f"data for {relation.label}", layout=layout)
-        if table.num_rows:
-            yield conform(layout, table)
-        return
+        entries = pack_dicts(relation, rows) if isinstance(rows, list) else None
+        if entries is None:
+            table = to_table(rows, what=f"data for {relation.label}", layout=relation.layout)
+            entries = list_entries(relation, conform(relation.layout, table)) if table.num_rows else []
+        yield from entries
     except (InvalidDataError, SchemaMismatchError) as error:
         halves = _halves(rows)
         if not halves:
             refused.append(Refused(rows[0] if isinstance(rows, list) else rows, error, position))
     for half in halves:
-        yield from _fit(relation, half, position, refused)
+        yield from _pack(relation, half, position, refused)
 
 
 def _halves(rows: Any) -> tuple[Any, ...]:

@@ -16,6 +16,7 @@ from mlstore.engine.history.block import Block, Int64
 from mlstore.engine.history.picking import pick_ranges, pick_where
 from mlstore.engine.session import Session
 from mlstore.engine.versions import take_numbers
+from mlstore.engine.windows.tilekeeping import following
 from mlstore.engine.writing.removal import hide
 from mlstore.errors import SchemaMismatchError, UsageError
 from mlstore.format.keys import Keys, KeySpec, factorize
@@ -57,9 +58,11 @@ def delete(
             ranges = pick_ranges(blocks, wanted, np.arange(count), np.full(count, span[0]), np.full(count, span[1]))
             matches = _matcher(query)
             picks = ((block, rows if matches is None else rows[matches(block, rows)]) for block, rows in ranges)
-        hidden = hide(context, history, picks, seq)
-        if hidden.rows and relation.layout.is_online:
-            online.refresh(context.writer, context.history(relation), hidden.keys)
+        with following(context, relation) as keeper:
+            hidden = hide(context, history, picks, seq)
+            keeper.hidden(hidden.rows, hidden.keys)
+            if hidden.rows and relation.layout.is_online:
+                online.refresh(context.writer, context.history(relation), hidden.keys)
         digest = hashlib.blake2b(b"\0".join(hidden.keys.encoded()), digest_size=16).digest()
         change = TableChange("delete", relation.label, relation.table, hidden.rows, seq, seq, digest)
         return context.commit(change, author=author, message=message)

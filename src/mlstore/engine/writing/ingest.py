@@ -5,20 +5,20 @@ published by one last transaction.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from mlstore.engine import limits
 from mlstore.engine.catalog import Relation
-from mlstore.engine.history import online, tail
+from mlstore.engine.history import online
 from mlstore.engine.history.block import Int64
 from mlstore.engine.history.extents import put_extent
 from mlstore.engine.history.offline import MAX_TIME, MIN_TIME, load_state, put_state
@@ -26,131 +26,112 @@ from mlstore.engine.history.picking import pick_ranges
 from mlstore.engine.history.runs import Placement, Rows, level_of, plan_cuts, write_run
 from mlstore.engine.history.segments import SegmentContent, load_extents, put_entry
 from mlstore.engine.history.staging import Stage
+from mlstore.engine.history.tail import digest_rows
 from mlstore.engine.session import Session, WriteContext
 from mlstore.engine.versions import take_numbers
+from mlstore.engine.windows.tilekeeping import Keeper, following
 from mlstore.engine.writing import upkeep
+from mlstore.engine.writing.batch import Mode, Sorted, lay, replaces_key, sort, ticks_of
+from mlstore.engine.writing.packing import Packed, factorize_rows, pack_columns, pack_dicts, pack_entries
+from mlstore.engine.writing.placing import place
 from mlstore.engine.writing.removal import hide
-from mlstore.errors import InvalidDataError, UsageError
-from mlstore.format.keys import Factorized, Keys, factorize
+from mlstore.errors import MlstoreError, UsageError
+from mlstore.format.keys import Keys
 from mlstore.format.manifest import Commit, SegmentEntry, TableChange
-from mlstore.format.order import order_rows, take_ints
 from mlstore.schema.conform import Conformed, conform
 from mlstore.schema.frames import is_stream, to_batches, to_table
 
-Mode = Literal["append", "upsert"]
 Progress = Callable[[int, int | None], None]
+Fit = Callable[[Relation], Packed | None]  # the rows of a write as a relation wants them
 
 
 def write(session: Session, name: str, data: Any, *, mode: Mode, author: str, message: str, progress: Progress | None) -> Commit:
     """Write rows to a view or table; see Store.write."""
-    with session.reading() as reading:
-        relation = reading.catalog.stored(name, doing="write")
-    tables, total = _tables(data, relation)
-    ahead = list(islice(tables, 2))
-    if len(ahead) < 2 and sum(table.num_rows for table in ahead) < limits.DIRECT_ROWS:
+    relation = session.relation(name)
+    relation.require_rows("write")
+    entries = pack_dicts(relation, data) if _is_small(data) else None
+    if entries is not None:
+        fit = partial(_fit_dicts, data)
+        ahead = fitted(relation, pack_entries(relation, entries), fit)
+    else:
+        tables, total = _tables(data, relation)
+        held = list(islice(tables, 2))
+        if len(held) >= 2 or sum(table.num_rows for table in held) >= limits.DIRECT_ROWS:
+            return _load(session, relation, _unread(held, tables), total, mode, author, message, progress)
+        fit = partial(_fit_table, held[0] if held else None)
+        ahead = fitted(relation, _tried(fit, relation), fit)
+    commit, relation, owed = write_few(session, name, ahead, mode=mode, author=author, message=message)
+    upkeep.pay(session, relation, owed)
+    return commit
 
-        def fitted(current: Relation) -> Conformed | None:
-            return conform(current.layout, ahead[0]) if ahead else None
 
-        commit, relation, owed = write_few(session, name, fitted, mode=mode, author=author, message=message)
-        upkeep.pay(session, relation, owed)
-        return commit
-    return _load(session, relation, _unread(ahead, tables), total, mode, author, message, progress)
+def fitted(relation: Relation, packed: Packed | None, fit: Fit) -> Fit:
+    """What was packed ahead, where the relation still is what it was then; else packed anew."""
+
+    def again(current: Relation) -> Packed | None:
+        return packed if packed is not None and current.is_same(relation) else fit(current)
+
+    return again
 
 
-def write_few(
-    session: Session, name: str, fitted: Callable[[Relation], Conformed | None], *, mode: Mode = "append", author: str, message: str
-) -> tuple[Commit, Relation, int]:
-    """One commit of rows that go to the tail; what it owes to merging is the caller's to pay, after telling of the commit."""
+def write_few(session: Session, name: str, fit: Fit, *, mode: Mode = "append", author: str, message: str) -> tuple[Commit, Relation, int]:
+    """One commit of rows that were packed ahead; what it owes to merging is the caller's to pay, after telling of the commit."""
     with session.writing() as context:
         relation = context.catalog.stored(name, doing="write")
-        rows = fitted(relation)
-        change = write_rows(context, relation, rows, mode) if rows and rows.rows else _nothing(relation, mode)
+        packed = fit(relation)
+        change = write_packed(context, relation, packed, mode) if packed is not None and packed.entries else _nothing(relation, mode)
         owed = upkeep.run(context, relation, change.rows)
         commit = context.commit(change, author=author, message=message)
     return commit, relation, owed
 
 
-def write_rows(context: WriteContext, relation: Relation, rows: Conformed, mode: Mode) -> TableChange:
-    """Add a few rows to the tail."""
-    writer, line = context.writer, context.scope.line
-    first_seq = take_numbers(writer, "seq", rows.rows)
-    batch = _order(relation, rows, mode, context.now_us)
-    if mode == "upsert":
-        _hide_replaced(context, relation, batch.keys, batch.codes(), batch.time, first_seq)
-    count = len(batch.time)
-    seq = first_seq + batch.order_or_identity().astype(np.int64)
-    created = batch.created if batch.created is not None else np.full(count, batch.same_created, np.int64)
-    columns = rows.features if batch.order is None else [pc.take(column, pa.array(batch.order)) for column in rows.features]
-    packed = relation.plan.encode(batch.time, created, seq, columns)
-    encoded = batch.keys.encoded()
-    tail.put_rows(writer, relation, line, [encoded[code] for code in batch.codes().tolist()], (batch.time, created, seq), packed)
-    late = 0
-    if relation.layout.is_online:
-        late = online.put_latest(writer, relation, context.scope, encoded, [packed[end - 1] for end in batch.offsets[1:].tolist()])
-    digest = hashlib.blake2b(digest_size=16)
-    for code, row in zip(batch.codes().tolist(), packed, strict=True):
-        digest.update(encoded[code] + row)
-    _grow(context, relation, batch.time, late, tail_rows=count, tail_bytes=sum(map(len, packed)))
-    return TableChange(mode, relation.label, relation.table, count, first_seq, first_seq + rows.rows - 1, digest.digest())
+def write_packed(context: WriteContext, relation: Relation, packed: Packed, mode: Mode = "append") -> TableChange:
+    """Add rows: a few to the tail; a stream that has come to have many appends them as a run."""
+    rows = sort(relation, len(packed.keys), packed.codes, packed.time, packed.created, mode=mode, now_us=context.now_us)
+    if mode == "append" and len(packed.entries) >= limits.DIRECT_ROWS:
+        keys = Keys.from_encoded(packed.keys, relation.key_spec.kind)
+        columns = [pa.chunked_array([column]) for column in relation.plan.decode(packed.rows()).columns]
+        return _write_run(context, relation, keys, rows, columns)
+    first_seq = take_numbers(context.writer, "seq", len(packed.entries))
+    batch = lay(relation, packed, rows, first_seq)
+    with following(context, relation) as keeper:
+        if mode == "upsert":
+            _hide_replaced(context, relation, batch.keys, rows.codes(), rows.time, first_seq, keeper)
+        late = place(context, batch)
+        _grow(context, relation, rows.time, late, tail_rows=len(batch), tail_bytes=batch.laid.size)
+        if keeper.is_awake:
+            keeper.added(batch.keys, rows.offsets, rows.time, rows.created_of_each(), batch.columns)
+    digest = digest_rows(batch.laid.data, rows.offsets, batch.encoded)
+    return TableChange(mode, relation.label, relation.table, len(batch), first_seq, first_seq + len(packed.entries) - 1, digest)
 
 
 def write_here(context: WriteContext, relation: Relation, rows: Conformed) -> TableChange:
     """Append rows, few or many, in the transaction at hand: what is written waits in memory for its commit."""
     if rows.rows < limits.DIRECT_ROWS:
-        return write_rows(context, relation, rows, "append")
-    writer, batch = context.writer, _order(relation, rows, "append", context.now_us)
-    count = len(batch.time)
-    cuts = plan_cuts(count, [column.nbytes for column in rows.features])
+        return write_packed(context, relation, pack_columns(relation, rows))
+    keys, ordered = _sort_columns(relation, rows, "append", context.now_us)
+    return _write_run(context, relation, keys, ordered, rows.features)
+
+
+def _write_run(context: WriteContext, relation: Relation, keys: Keys, rows: Sorted, columns: Sequence[pa.ChunkedArray]) -> TableChange:
+    """Append rows as a run of segments."""
+    writer, count = context.writer, len(rows.time)
+    cuts = plan_cuts(count, [column.nbytes for column in columns])
     placement = Placement(take_numbers(writer, "run"), level_of(count), first_segment=take_numbers(writer, "segment", len(cuts)))
-    sorted_rows = Rows(batch.keys, batch.offsets, batch.time, batch.created, batch.same_created, None, 0, batch.order, rows.features)
-    run = write_run(lambda segment, extent, value: put_extent(writer, segment, extent, value), relation, sorted_rows, placement, cuts)
+    run = write_run(
+        lambda segment, extent, value: put_extent(writer, segment, extent, value), relation, _run_rows(keys, rows, columns), placement, cuts
+    )
     return _publish(context, relation, [run], "append")
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Rows of one write in the order of segments: sorted unique keys, first row of each, clocks; `order` leads back to the input."""
-
-    keys: Keys
-    offsets: Int64
-    time: Int64
-    created: Int64 | None
-    same_created: int
-    order: NDArray[np.uint32] | None
-
-    def codes(self) -> Int64:
-        """Position in `keys` of each row's key."""
-        return np.repeat(np.arange(len(self.keys)), np.diff(self.offsets))
-
-    def order_or_identity(self) -> NDArray[np.uint32]:
-        return np.arange(len(self.time), dtype=np.uint32) if self.order is None else self.order
+def _run_rows(keys: Keys, rows: Sorted, columns: Sequence[pa.ChunkedArray]) -> Rows:
+    return Rows(keys, rows.offsets, rows.time, rows.created, rows.same_created, None, 0, rows.order, columns)
 
 
-def _order(relation: Relation, rows: Conformed, mode: Mode, now_us: int) -> Batch:
-    """Sort a write by (key, event time, created, place); an upsert keeps of the rows that replace each other only the last."""
-    layout = relation.layout
-    now = _now(relation, now_us)
-    time = np.full(rows.rows, now, np.int64) if rows.event_time is None else rows.event_time
-    factored = _factorize(relation, rows)
-    keys, codes = factored.keys, factored.codes
-    order: NDArray[np.uint32] | None
-    if mode == "upsert":
-        replaces_key = not layout.is_online and bool(layout.keys)
-        order, offsets = order_rows(codes, len(keys), np.zeros_like(time) if replaces_key else time)
-        order, offsets = _keep_last(order, offsets, codes, None if replaces_key else time)
-    else:
-        order, offsets = order_rows(codes, len(keys), time, rows.created)
-    if len(order) == len(time) and _is_identity(order):
-        order = None
-    created = rows.created
-    if order is not None:
-        time, created = take_ints(time, order), None if created is None else take_ints(created, order)
-    return Batch(keys, offsets, time, created, now, order)
-
-
-def _now(relation: Relation, now_us: int) -> int:
-    return now_us * 1000 if relation.layout.time_unit == "ns" else now_us
+def _sort_columns(relation: Relation, rows: Conformed, mode: Mode, now_us: int) -> tuple[Keys, Sorted]:
+    """The distinct keys of rows, and how the rows lie in order."""
+    found = factorize_rows(relation, rows)
+    return found.keys, sort(relation, len(found.keys), found.codes, rows.event_time, rows.created, mode=mode, now_us=now_us)
 
 
 def _stamped(entry: SegmentEntry, seq: int, now: int) -> SegmentEntry:
@@ -159,38 +140,15 @@ def _stamped(entry: SegmentEntry, seq: int, now: int) -> SegmentEntry:
     return entry if entry.created is None else replace(entry, created=now, min_created=now, max_created=now)
 
 
-def _factorize(relation: Relation, rows: Conformed) -> Factorized:
-    try:
-        return factorize(relation.key_spec, rows.keys, rows.rows)
-    except InvalidDataError as error:
-        names = ", ".join(field.name for field in relation.layout.keys)
-        raise InvalidDataError(f"{relation.label}: key {names}, {error.message}", hint=error.hint) from error
-
-
-def _keep_last(order: NDArray[np.uint32], offsets: Int64, codes: NDArray[np.int32], time: Int64 | None) -> tuple[NDArray[np.uint32], Int64]:
-    if not len(order):
-        return order, offsets
-    sorted_codes = codes[order]
-    differs = sorted_codes[1:] != sorted_codes[:-1]
-    if time is not None:
-        differs |= time[order][1:] != time[order][:-1]
-    keep = np.append(differs, True)
-    kept = np.concatenate([[0], np.cumsum(keep)])
-    return order[keep], kept[offsets]
-
-
-def _is_identity(order: NDArray[np.uint32]) -> bool:
-    return bool(order.size == 0 or (order[0] == 0 and (np.diff(order.astype(np.int64)) == 1).all()))
-
-
-def _hide_replaced(context: WriteContext, relation: Relation, keys: Keys, codes: Int64, time: Int64, seq: int) -> None:
+def _hide_replaced(context: WriteContext, relation: Relation, keys: Keys, codes: Int64, time: Int64, seq: int, keeper: Keeper) -> None:
     """Hide what an upsert replaces: rows of the same key and event time; in a keyed table, of the same key."""
     layout, history = relation.layout, context.history(relation)
-    if not layout.is_online and layout.keys:
+    if replaces_key(relation):
         codes, first, last = np.arange(len(keys)), np.full(len(keys), MIN_TIME, np.int64), np.full(len(keys), MAX_TIME, np.int64)
     else:
         first = last = time
     hidden = hide(context, history, pick_ranges(history.blocks(keys=keys), keys, codes, first, last), seq)
+    keeper.hidden(hidden.rows, hidden.keys)
     if hidden.rows and layout.is_online:
         online.refresh(context.writer, context.history(relation), hidden.keys)
 
@@ -253,9 +211,9 @@ def _stage_table(stage: Stage, relation: Relation, table: pa.Table, first_row: i
     rows = conform(relation.layout, table, first_row=first_row)
     if not rows.rows:
         return 0
-    batch = _order(relation, rows, mode, stage.now_us)
-    count = len(batch.time)
-    sorted_rows = Rows(batch.keys, batch.offsets, batch.time, batch.created, batch.same_created, None, 0, batch.order, rows.features)
+    keys, ordered = _sort_columns(relation, rows, mode, stage.now_us)
+    count = len(ordered.time)
+    sorted_rows = _run_rows(keys, ordered, rows.features)
     cuts = plan_cuts(count, [column.nbytes for column in rows.features])
     cells, all_cells = 0, count * max(1, len(rows.features))
 
@@ -277,22 +235,32 @@ def _publish(context: WriteContext, relation: Relation, runs: list[list[SegmentE
         raise UsageError(f"{relation.label}: the branch was moved back while the data was sorted; nothing was written", hint="write again")
     first_seq = take_numbers(context.writer, "seq", max(1, len(runs)))
     digest, count = hashlib.blake2b(digest_size=16), 0
-    now = _now(relation, context.now_us)
-    for seq, run in enumerate(runs, first_seq):
-        run = [_stamped(entry, seq, now) for entry in run]
-        contents = [SegmentContent(entry, load_extents(context.writer, entry.segment)) for entry in run]
-        if mode == "upsert":
-            for content in contents:
-                codes = np.repeat(np.arange(len(content.keys)), np.diff(content.offsets))
-                _hide_replaced(context, relation, content.keys, codes, content.time, seq)
-        for entry, content in zip(run, contents, strict=True):
-            put_entry(context.writer, relation.table, context.scope.line, entry)
-            late = _put_newest(context, relation, content, seq) if relation.layout.is_online else 0
-            digest.update(entry.header_checksum.to_bytes(8, "little"))
-            _grow(context, relation, content.time, late, segments=1, size_bytes=entry.size_bytes)
-            count += entry.rows
+    now = ticks_of(relation, context.now_us)
+    with following(context, relation) as keeper:
+        for seq, run in enumerate(runs, first_seq):
+            run = [_stamped(entry, seq, now) for entry in run]
+            contents = [SegmentContent(entry, load_extents(context.writer, entry.segment)) for entry in run]
+            if mode == "upsert":
+                for content in contents:
+                    codes = np.repeat(np.arange(len(content.keys)), np.diff(content.offsets))
+                    _hide_replaced(context, relation, content.keys, codes, content.time, seq, keeper)
+            for entry, content in zip(run, contents, strict=True):
+                put_entry(context.writer, relation.table, context.scope.line, entry)
+                late = _put_newest(context, relation, content, seq) if relation.layout.is_online else 0
+                digest.update(entry.header_checksum.to_bytes(8, "little"))
+                _grow(context, relation, content.time, late, segments=1, size_bytes=entry.size_bytes)
+                _tell(keeper, relation, content)
+                count += entry.rows
     last_seq = first_seq + max(1, len(runs)) - 1
     return TableChange(mode, relation.label, relation.table, count, first_seq, last_seq, digest.digest())
+
+
+def _tell(keeper: Keeper, relation: Relation, content: SegmentContent) -> None:
+    """Let tiles follow the rows of a segment that was added."""
+    if keeper.is_awake:
+        created = content.created if content.created.size else np.full(content.rows, content.same_created, np.int64)
+        columns = [content.column(relation, number) for number in range(len(relation.layout.features))]
+        keeper.added(content.keys, content.offsets, content.time, created, columns)
 
 
 def _put_newest(context: WriteContext, relation: Relation, content: SegmentContent, seq: int) -> int:
@@ -303,6 +271,29 @@ def _put_newest(context: WriteContext, relation: Relation, content: SegmentConte
     columns = [pc.take(content.column(relation, number), index) for number in range(len(relation.layout.features))]
     packed = relation.plan.encode(content.time[last], created, np.full(len(last), seq, np.int64), columns)
     return online.put_latest(context.writer, relation, context.scope, content.keys.encoded(), packed)
+
+
+def _is_small(data: Any) -> bool:
+    return not isinstance(data, list | tuple) or len(data) < limits.DIRECT_ROWS
+
+
+def _fit_dicts(data: Any, relation: Relation) -> Packed | None:
+    entries = pack_dicts(relation, data)
+    if entries is not None:
+        return pack_entries(relation, entries)
+    return _fit_table(to_table(data, what=f"data for {relation.label}", layout=relation.layout), relation)
+
+
+def _fit_table(table: pa.Table | None, relation: Relation) -> Packed | None:
+    return None if table is None else pack_columns(relation, conform(relation.layout, table))
+
+
+def _tried(fit: Fit, relation: Relation) -> Packed | None:
+    """What can be packed ahead of the transaction; what is refused now is judged again there, by the catalogue of that moment."""
+    try:
+        return fit(relation)
+    except MlstoreError:
+        return None
 
 
 def _tables(data: Any, relation: Relation) -> tuple[Iterator[pa.Table], int | None]:

@@ -19,6 +19,7 @@ from mlstore.errors import AlreadyExistsError, DefinitionError, UnknownNameError
 from mlstore.format.manifest import TableChange
 from mlstore.schema.entity import Entity
 from mlstore.schema.evolution import evolve
+from mlstore.schema.ondemand import OnDemandView
 from mlstore.schema.record import Definition
 from mlstore.schema.reference import parse_reference
 from mlstore.schema.service import FeatureService
@@ -26,7 +27,7 @@ from mlstore.schema.table import Table
 from mlstore.schema.view import FeatureView
 from mlstore.schema.window_view import WindowView
 
-ORDER = ("entity", "table", "view", "window", "service")  # each refers to those before it
+ORDER = ("entity", "table", "view", "window", "on_demand", "service")  # each refers to those before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +76,12 @@ def plan_registration(catalog: Catalog, definitions: Sequence[Definition]) -> li
         if by_name.setdefault(place, definition) != definition:
             raise AlreadyExistsError(f"{definition.name!r} is defined twice in one apply", hint="give each definition a name of its own")
     steps, planned = [], catalog
-    for definition in sorted(by_name.values(), key=lambda definition: ORDER.index(kind_of(definition))):
+    for definition in _in_order(by_name):
         _check_references(catalog, definition, by_name)
         if isinstance(definition, WindowView):
             definition = _with_source(planned, definition)
+        if isinstance(definition, OnDemandView):
+            definition = _with_inputs(planned, definition)
         step = _plan_one(catalog, definition)
         steps.append(step)
         planned = planned if step.entry is None else with_entry(planned, step.entry)
@@ -143,9 +146,55 @@ def _with_source(planned: Catalog, view: WindowView) -> WindowView:
     return pinned
 
 
+def _in_order(by_name: dict[tuple[str, str], Definition]) -> list[Definition]:
+    """Definitions after those they refer to, as far as these are among them."""
+    ordered: dict[str, Definition] = {}
+
+    def add(definition: Definition, above: tuple[str, ...]) -> None:
+        if isinstance(definition, OnDemandView):
+            if definition.name in above:
+                circle = " -> ".join((*above[above.index(definition.name) :], definition.name))
+                raise DefinitionError(f"on-demand views in a circle: {circle}", hint="one of them must do without the other")
+            for reference in map(parse_reference, definition.references):
+                other = by_name.get(("relation", reference.view))
+                if isinstance(other, OnDemandView) and reference.version is None:
+                    add(other, (*above, definition.name))
+        ordered.setdefault(f"{kind_of(definition)} {definition.name}", definition)
+
+    for definition in sorted(by_name.values(), key=lambda definition: ORDER.index(kind_of(definition))):
+        add(definition, ())
+    return list(ordered.values())
+
+
+def _with_inputs(planned: Catalog, view: OnDemandView) -> OnDemandView:
+    """The view with each input as one feature of one version of a view, `weather@1:temp`. What does not fit is refused."""
+    pinned: list[str] = []
+    for reference in map(parse_reference, view.references):
+        try:
+            relation = planned.relation(reference.view, reference.version)
+        except UnknownNameError as cause:
+            raise UnknownNameError(f"on-demand view {view.name!r}: {cause.message}", hint=cause.hint) from cause
+        if not relation.layout.is_online:
+            raise DefinitionError(f"on-demand view {view.name!r}: {relation.label!r} is a table", hint="inputs are features of views")
+        names = [field.name for field in relation.layout.features] if reference.feature is None else [reference.feature]
+        way = replace(reference, version=relation.entry.version)
+        pinned += [str(replace(way, feature=relation.layout.features[relation.number(name)].name)) for name in names]
+    settled = replace(view, inputs=tuple(dict.fromkeys(pinned)))
+    # Made up as it would be registered, so that what does not fit says so.
+    version = 1 + max((entry.version for entry in planned.find("relation", view.name)), default=0)
+    with_entry(planned, CatalogEntry("on_demand", view.name, version, 1, settled, 0, 0, 0)).relation(view.name, version)
+    return settled
+
+
 def check_readers(catalog: Catalog) -> None:
-    """Refuse a catalogue in which a source has changed in place to what a window view cannot read."""
+    """Refuse a change in place that takes from a view what a window view or an on-demand view reads."""
     for entry in catalog.current():
+        if isinstance(entry.definition, OnDemandView):
+            try:
+                catalog.relation(entry.name, entry.version)
+            except (DefinitionError, UnknownNameError) as cause:
+                message = f"the inputs of {entry.label} cannot change so: {cause.message}"
+                raise DefinitionError(message, hint="leave the feature as it is, or add another one") from cause
         if isinstance(entry.definition, WindowView):
             try:
                 catalog.layout(entry.definition)
@@ -177,7 +226,7 @@ def _check_feature(catalog: Catalog, service: FeatureService, text: str, others:
     view = others.get(("relation", reference.view))
     if reference.version is not None or view is None:
         view = catalog.relation(reference.view, reference.version).entry.definition
-    if not isinstance(view, FeatureView | WindowView):
+    if not isinstance(view, FeatureView | WindowView | OnDemandView):
         raise DefinitionError(f"service {service.name!r}: {reference.view!r} is no feature view", hint="services bundle features of views")
     if reference.feature is not None and reference.feature not in feature_names(view):
         raise UnknownNameError(

@@ -16,9 +16,11 @@ from mlstore.engine.history.offline import History, load_state, put_state
 from mlstore.engine.history.picking import Pick
 from mlstore.engine.history.segments import list_deletes, put_deletes
 from mlstore.engine.history.shadows import put_shadows
-from mlstore.engine.history.tail import TailContent, hide_rows, put_rows
+from mlstore.engine.history.tail import TailContent, hide_rows, put_laid
 from mlstore.engine.session import WriteContext
 from mlstore.engine.versions import take_numbers
+from mlstore.engine.writing.batch import lay, sort
+from mlstore.engine.writing.packing import Packed, encode_entries, rank_keys
 from mlstore.format.keys import Keys
 
 
@@ -58,7 +60,7 @@ def _mark(context: WriteContext, history: History, picks: Iterable[Pick], seq: i
         if block.line != line:
             inherited.append((block, rows))
         elif isinstance(block.content, TailContent):
-            hide_rows(context.writer, [block.content.records[row] for row in rows.tolist()], seq)
+            hide_rows(context.writer, [block.content.record(row) for row in rows.tolist()], seq)
         else:
             assert block.segment is not None
             deletes[block.segment] = _merge(deletes.get(block.segment), rows, seq)
@@ -87,11 +89,15 @@ def _write_again(context: WriteContext, relation: Relation, picks: Sequence[Pick
         for number, field in enumerate(relation.layout.features)
     ]
     count = len(order)
-    seq = np.arange(count) + take_numbers(writer, "seq", count)
-    packed = relation.plan.encode(time[order], created[order], seq, columns)
-    put_rows(writer, relation, line, [keys[place] for place in order.tolist()], (time[order], created[order], seq), packed)
+    clocks = time[order], created[order]
+    named = [keys[place] for place in order.tolist()]
+    distinct, codes = rank_keys(relation, b"".join(named), np.fromiter(map(len, named), np.int64, count))
+    packed = Packed(distinct, codes, encode_entries(relation, *clocks, columns), *clocks)
+    rows = sort(relation, len(distinct), codes, *clocks, mode="append", now_us=context.now_us)
+    batch = lay(relation, packed, rows, take_numbers(writer, "seq", count))
+    put_laid(writer, relation, line, batch.encoded, rows.offsets, batch.cuts, batch.laid)
     state = load_state(writer, relation.table, line)
-    size = state.tail_bytes + sum(map(len, packed))
+    size = state.tail_bytes + batch.laid.size
     put_state(writer, relation.table, line, state.changed(rows=state.rows + count, tail_rows=state.tail_rows + count, tail_bytes=size))
 
 

@@ -11,6 +11,8 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import takewhile
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,11 +20,9 @@ from mlstore.engine import limits
 from mlstore.engine.catalog import Relation
 from mlstore.engine.session import Session
 from mlstore.engine.writing import ingest, upkeep
-from mlstore.engine.writing.appending import Batch, Form, Pace, fit, rows_of
+from mlstore.engine.writing.appending import Form, Item, Pace, fit, rows_of, take_together
 from mlstore.engine.writing.receipts import Group, Outcome, Receipt
 from mlstore.errors import ClosedError, InvalidDataError, MlstoreError, SchemaMismatchError, StoreBusyError, StoreError, UsageError
-from mlstore.schema.conform import conform
-from mlstore.schema.frames import to_table
 
 _REMEMBERED = 1000  # refusals that nobody has looked at yet
 
@@ -39,13 +39,14 @@ class Stream:
     def __init__(self, session: Session, name: str, pace: Pace, *, author: str, message: str) -> None:
         with session.writing() as context:  # refuses at once if this handle may not write
             relation = context.catalog.stored(name, doing="write")
-        self._session, self._label, self._pace = session, relation.label, pace
+        self._session, self._label = session, relation.label
+        self._max_rows, self._max_seconds, self._max_pending = pace.max_rows, pace.max_seconds, pace.max_pending
         self._author, self._message = author, message
         self._form = Form(relation)
         self._lock = threading.Lock()
         self._work, self._room = threading.Condition(self._lock), threading.Condition(self._lock)
         self._groups: deque[Group] = deque([self._new_group()])
-        self._busy: Group | None = None
+        self._busy: list[Group] = []
         self._due = 0.0  # when the last group is to be written, whether it is full or not
         self._pending = 0
         self._lost = 0
@@ -83,13 +84,15 @@ class Stream:
         """
         while True:
             form = self._form
-            values = form.take(row)
+            item: Item | None = form.pack(row)
+            if item is None:
+                item = form.values(row)
             with self._lock:
-                if self._refusal is not None or self._pending >= self._pace.max_pending:
+                if self._refusal is not None or self._pending >= self._max_pending:
                     self._wait_for_room(1, timeout)
                 group = self._groups[-1]
                 if group.form is form:
-                    return self._add(group, values, 1)
+                    return self._add(group, item, 1)
 
     def append_many(self, data: Any, *, timeout: float | None = None) -> Receipt:
         """Hand over rows that become visible together: whatever `Store.write` takes, but a stream, checked at once.
@@ -98,14 +101,12 @@ class Stream:
         """
         while True:
             form = self._form
-            layout = form.relation.layout
-            table = to_table(data, what=f"data for {self._label}", layout=layout)
-            rows = table.num_rows
-            if rows > min(limits.DIRECT_ROWS, self._pace.max_pending):
+            batch = take_together(form.relation, data)
+            rows = rows_of(batch)
+            if rows > min(limits.DIRECT_ROWS, self._max_pending):
                 raise UsageError(f"{self._label}: a batch of {rows} rows is too large for the stream", hint="write() it, or cut it up")
-            batch = Batch(table, form.relation, conform(layout, table))
             with self._lock:
-                if self._refusal is not None or self._pending + rows > self._pace.max_pending:
+                if self._refusal is not None or self._pending + rows > self._max_pending:
                     self._wait_for_room(rows, timeout)
                 group = self._groups[-1]
                 if group.form is form:
@@ -115,7 +116,7 @@ class Stream:
         """Wait until all that was appended so far is durable, or raise why it cannot be; TimeoutError after `timeout` seconds."""
         end = None if timeout is None else time.monotonic() + timeout
         with self._lock:
-            groups = [group for group in (self._busy, *self._groups) if group is not None and (group.items or group is self._busy)]
+            groups = [*self._busy, *(group for group in self._groups if group.items)]
         for group in groups:
             group.outcome(0, None if end is None else max(0.0, end - time.monotonic()))
         if self._failure is not None:
@@ -167,21 +168,22 @@ class Stream:
         return Group(self._form, self._hasten, self._note_seen)
 
     def _add(self, group: Group, item: Any, rows: int) -> Receipt:
-        number = len(group.items)
-        group.items.append(item)
+        items = group.items
+        number = len(items)
+        items.append(item)
         group.rows += rows
         self._pending += rows
-        if group.rows >= self._pace.max_rows:
+        if group.rows >= self._max_rows:
             self._groups.append(self._new_group())
             self._work.notify()
         elif number == 0:
-            self._due = time.monotonic() + self._pace.max_seconds
+            self._due = time.monotonic() + self._max_seconds
             self._work.notify()
         return Receipt(group, number)
 
     def _wait_for_room(self, rows: int, timeout: float | None) -> None:
         def may_go_on() -> bool:
-            return self._refusal is not None or self._pending + rows <= self._pace.max_pending
+            return self._refusal is not None or self._pending + rows <= self._max_pending
 
         has_room = self._room.wait_for(may_go_on, timeout)
         if self._refusal is not None:
@@ -211,44 +213,46 @@ class Stream:
     # -- writing, in a thread of its own -------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while (group := self._next()) is not None:
+        while groups := self._next():
             parts: list[Part] = []
+            items = groups[0].items if len(groups) == 1 else [item for group in groups for item in group.items]
             try:
-                owed = self._commit(group, 0, len(group.items), parts)
-                self._settle(group, parts)
+                owed = self._commit(groups[0].form, items, 0, len(items), parts)
+                self._settle(groups, parts)
                 upkeep.pay(self._session, self._form.relation, owed)
             except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
                 self._break(error, parts)
                 return
 
-    def _next(self) -> Group | None:
-        """The next group to be written; None when the stream is closed and there is none."""
+    def _next(self) -> list[Group]:
+        """What is to be written in one commit: all groups that are full, and the last one too if it is due; none when all is done."""
         with self._lock:
             while True:
-                group = self._groups[0]
-                is_last = len(self._groups) == 1
-                if not group.items:
-                    if self._refusal is not None:
-                        return None
-                    self._work.wait()
-                elif not is_last or group.is_wanted or self._refusal is not None or time.monotonic() >= self._due:
-                    self._groups.popleft()
-                    if is_last:
+                last = self._groups[-1]
+                is_due = bool(last.items) and (last.is_wanted or self._refusal is not None or time.monotonic() >= self._due)
+                if is_due or len(self._groups) > 1:
+                    self._busy = _of_one_form(list(self._groups) if is_due else list(self._groups)[:-1])
+                    for _ in self._busy:
+                        self._groups.popleft()
+                    if not self._groups:
                         self._groups.append(self._new_group())
-                    self._busy = group
-                    return group
-                else:
+                    return self._busy
+                if last.items:
                     self._work.wait(max(0.0, self._due - time.monotonic()))
+                elif self._refusal is not None:
+                    return []
+                else:
+                    self._work.wait()
 
-    def _commit(self, group: Group, first: int, last: int, parts: list[Part]) -> int:
-        """Write items of a group in one commit; if some do not fit, by halves, until those are alone. What is owed to merging."""
-        form, items = group.form, group.items[first:last]
+    def _commit(self, form: Form, items: list[Item], first: int, last: int, parts: list[Part]) -> int:
+        """Write items in one commit; if some do not fit, by halves, until those are alone. What is owed to merging."""
+        chosen = items[first:last]
         try:
-            rows = fit(form, items, form.relation)
+            ahead = ingest.fitted(form.relation, fit(form, chosen, form.relation), partial(fit, form, chosen))
             commit, relation, owed = ingest.write_few(
                 self._session,
                 self._label,
-                lambda current: rows if current.revision == form.relation.revision else fit(form, items, current),
+                ahead,
                 author=self._author,
                 message=self._message,
             )
@@ -257,7 +261,7 @@ class Stream:
                 parts.append((first, last, error))
                 return 0
             middle = (first + last) // 2
-            return self._commit(group, first, middle, parts) + self._commit(group, middle, last, parts)
+            return self._commit(form, items, first, middle, parts) + self._commit(form, items, middle, last, parts)
         parts.append((first, last, commit))
         self._follow(relation)
         return owed
@@ -273,30 +277,28 @@ class Stream:
             else:
                 self._groups[-1].form = self._form
 
-    def _settle(self, group: Group, parts: list[Part]) -> None:
+    def _settle(self, groups: list[Group], parts: list[Part]) -> None:
         with self._lock:
-            self._busy = None
-            self._pending -= group.rows
+            self._busy = []
+            self._pending -= sum(group.rows for group in groups)
             for _, _, outcome in parts:
                 if isinstance(outcome, BaseException) and len(self._unseen) < _REMEMBERED:
                     self._unseen[id(outcome)] = outcome
             self._room.notify_all()
-        group.settle([(first, outcome) for first, _, outcome in parts])
+        _tell(groups, parts)
 
     def _break(self, error: BaseException, parts: list[Part]) -> None:
         """Nothing more can be written: tell all who wait, and all who will come."""
         with self._lock:
-            busy, self._busy = self._busy, None
+            busy, self._busy = self._busy, []
             waiting = [group for group in self._groups if group.items]
+            items = [item for group in (*busy, *waiting) for item in group.items]
             written = parts[-1][1] if parts else 0
-            self._lost = sum(map(rows_of, busy.items[written:] if busy else [])) + sum(group.rows for group in waiting)
+            self._lost = sum(map(rows_of, items[written:]))
             self._failure, self._refusal = error, self._broken
             self._pending = 0
             self._room.notify_all()
-        if busy is not None:
-            busy.settle([*((first, outcome) for first, _, outcome in parts), (written, self._broken())])
-        for group in waiting:
-            group.settle([(0, self._broken())])
+        _tell([*busy, *waiting], [*parts, (written, len(items), self._broken())])
 
     def _orphan(self) -> None:
         """In the child of a fork: the thread that writes is the parent's, and so are the rows."""
@@ -307,10 +309,23 @@ class Stream:
         self._lock = threading.Lock()
         self._work, self._room = threading.Condition(self._lock), threading.Condition(self._lock)
         self._refusal = refuse
-        for group in (self._busy, *self._groups):
-            if group is not None:
-                group.orphan(refuse())
-        self._busy, self._pending = None, 0
+        for group in (*self._busy, *self._groups):
+            group.orphan(refuse())
+        self._busy, self._pending = [], 0
+
+
+def _of_one_form(groups: list[Group]) -> list[Group]:
+    """The groups from the first one on whose rows are of the same revision."""
+    return list(takewhile(lambda group: group.form is groups[0].form, groups))
+
+
+def _tell(groups: list[Group], parts: list[Part]) -> None:
+    """Say to each group what became of its items, which are numbered through all of them in the parts."""
+    start = 0
+    for group in groups:
+        stop = start + len(group.items)
+        group.settle([(max(first - start, 0), outcome) for first, last, outcome in parts if first < stop and last > start])
+        start = stop
 
 
 _OPEN: weakref.WeakSet[Stream] = weakref.WeakSet()

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 
+from mlstore.engine.catalog import Relation
 from mlstore.engine.session import ReadContext, Session, WriteContext
 from mlstore.engine.versions import Scope
 from mlstore.errors import ClosedError, UsageError
@@ -46,6 +47,10 @@ class OpenTransaction(Session):
         self._require_open()
         scope, catalog = self._look(self.context.writer)
         yield ReadContext(self.context.writer, catalog, scope, self.shelves)
+
+    def relation(self, name: str) -> Relation:
+        with self.reading() as context:
+            return context.catalog.relation(name)
 
     @contextmanager
     def writing(self) -> Iterator[WriteContext]:

@@ -33,6 +33,7 @@ from mlstore.engine.history.tail import clear_tail, load_tail
 from mlstore.engine.retained import Spans, load_spans
 from mlstore.engine.session import ReadContext, Session, WriteContext
 from mlstore.engine.versions import LIVE, forks, tags, take_numbers
+from mlstore.engine.windows.tilekeeping import following
 from mlstore.engine.writing.removal import hide
 from mlstore.format.keymerge import merge_keys
 from mlstore.format.manifest import SegmentEntry, TableChange, TableState
@@ -93,10 +94,11 @@ def seal(context: WriteContext, relation: Relation) -> None:
         return
     block = Block(relation, content, bound=LIVE, deletes=content.deletes)
     placement = Placement(take_numbers(writer, "run"), 0)
-    rewrite(context, relation, [(block, 0, content.rows)], placement)
-    clear_tail(writer, relation, line)
-    state = load_state(writer, relation.table, line)
-    put_state(writer, relation.table, line, state.changed(tail_rows=0, tail_bytes=0))
+    with following(context, relation):
+        rewrite(context, relation, [(block, 0, content.rows)], placement)
+        clear_tail(writer, relation, line, content.rows)
+        state = load_state(writer, relation.table, line)
+        put_state(writer, relation.table, line, state.changed(tail_rows=0, tail_bytes=0))
 
 
 def expire(context: WriteContext, relation: Relation) -> TableChange | None:
@@ -106,7 +108,9 @@ def expire(context: WriteContext, relation: Relation) -> TableChange | None:
         return None
     history = context.history(relation)
     seq = take_numbers(context.writer, "seq")
-    hidden = hide(context, history, pick_where(history.blocks(last_time=horizon - 1), MIN_TIME, horizon - 1, None), seq)
+    with following(context, relation) as keeper:
+        hidden = hide(context, history, pick_where(history.blocks(last_time=horizon - 1), MIN_TIME, horizon - 1, None), seq)
+        keeper.hidden(hidden.rows, hidden.keys)
     if hidden.rows and relation.layout.is_online:
         online.refresh(context.writer, context.history(relation), hidden.keys)
     return TableChange("expire", relation.label, relation.table, hidden.rows, seq, seq, b"") if hidden.rows else None
@@ -114,6 +118,11 @@ def expire(context: WriteContext, relation: Relation) -> TableChange | None:
 
 def merge_once(context: WriteContext, relation: Relation, plan: MergePlan, *, tier: str | None = None) -> int:
     """One step of one merge, if the plan knows of one to make; the rows it moved."""
+    with following(context, relation):
+        return _merge_once(context, relation, plan, tier)
+
+
+def _merge_once(context: WriteContext, relation: Relation, plan: MergePlan, tier: str | None) -> int:
     writer, line = context.writer, context.scope.line
     state = load_state(writer, relation.table, line)
     entries = list_entries(writer, relation.table, line)

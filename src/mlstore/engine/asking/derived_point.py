@@ -1,0 +1,31 @@
+"""Derived points: how one key is answered where on-demand views are among the features: the point of what is stored, then computed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlstore.engine.asking.deriving import FeaturePlan
+from mlstore.engine.asking.point import PointPlan
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedPoint:
+    """A point whose answer is finished by a plan."""
+
+    point: PointPlan
+    plan: FeaturePlan
+
+    @property
+    def needs_now(self) -> bool:
+        return self.point.needs_now
+
+    def records(self, keys: Mapping[str, Any]) -> list[bytes] | None:
+        return self.point.records(keys)
+
+    def answer(self, keys: Mapping[str, Any], rows: Sequence[bytes | None], now_ns: int, *, is_sample: bool) -> dict[str, Any]:
+        return self.plan.finish_one(keys, self.point.answer(keys, rows, now_ns, is_sample=is_sample))
+
+
+def derive_point(plan: FeaturePlan, point: PointPlan | None) -> PointPlan | DerivedPoint | None:
+    """The point of a whole plan, from that of what it looks up."""
+    return point if point is None or not plan.steps else DerivedPoint(point, plan)

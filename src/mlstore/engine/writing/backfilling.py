@@ -1,0 +1,71 @@
+"""The backfill journey: the tiles of a window view made from all events that its source holds, in transactions of bounded size.
+
+Writes that come in between are followed for the keys that are done already. A kill leaves the mark where the last transaction put it: the
+next backfill goes on from there. Until the mark says that all keys are done nobody reads the tiles.
+"""
+
+from mlstore.engine import limits
+from mlstore.engine.history.offline import load_state
+from mlstore.engine.session import Session, WriteContext
+from mlstore.engine.windows.tilekeeping import Mark, fill, live_mark, next_keys, put_mark
+from mlstore.engine.windows.tiles import TILES, TilePlan, tile_plan
+from mlstore.engine.writing.ingest import Progress
+from mlstore.errors import UsageError
+from mlstore.storage.keyspace import prefix_end
+
+STEP_KEYS = 256
+MOST_RESTARTS = 3
+
+
+def backfill(session: Session, name: str, progress: Progress | None) -> int:
+    """Fill in the tiles of a window view; see Store.backfill. How many keys were filled in."""
+    session.require_outside("a backfill")
+    filled = restarts = 0
+    is_done = False
+    while not is_done:
+        with session.writing() as context:
+            plan = _plan(context, name)
+            if plan is None:
+                return 0
+            mark = live_mark(context, plan)
+            if mark is None:
+                restarts += 1
+                if restarts > MOST_RESTARTS:
+                    hint = "fill in again when its source is not deleted from, merged into or loaded in bulk meanwhile"
+                    raise UsageError(f"{name}: its source changed under the backfill time and again", hint=hint)
+                mark = _start(context, plan)
+                filled = 0
+            done, is_done = _step(context, plan, mark)
+        filled += done
+        if progress is not None:
+            progress(filled, None)
+    return filled
+
+
+def _plan(context: WriteContext, name: str) -> TilePlan | None:
+    relation = context.catalog.relation(name)
+    if relation.window is None:
+        raise UsageError(f"{name!r} is no window view, so it has no tiles to fill in", hint="name a window view")
+    if context.scope.ancestry:
+        raise UsageError(f"{name}: a branch has no tiles", hint="its windows are answered from the events; fill in on the main line")
+    return tile_plan(relation)
+
+
+def _start(context: WriteContext, plan: TilePlan) -> Mark:
+    prefix = plan.prefix(context.scope.line)
+    context.writer.delete_range(TILES, prefix, prefix_end(prefix))
+    mark = Mark(load_state(context.writer, plan.source.relation.table, context.scope.line).tick, b"")
+    put_mark(context.writer, plan, context.scope.line, mark)
+    return mark
+
+
+def _step(context: WriteContext, plan: TilePlan, mark: Mark) -> tuple[int, bool]:
+    """Fill in the next keys, as many as one transaction bears; how many, and whether all are done now."""
+    done, until = 0, mark.until
+    while until is not None and context.writer.dirty_bytes < limits.STAGE_BYTES:
+        keys = next_keys(context, plan, until, STEP_KEYS)
+        fill(context, plan, keys, Mark(mark.tick, None))
+        done += len(keys)
+        until = prefix_end(keys.encoded_at(len(keys) - 1)) if len(keys) == STEP_KEYS else None
+    put_mark(context.writer, plan, context.scope.line, Mark(mark.tick, until))
+    return done, until is None

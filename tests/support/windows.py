@@ -1,0 +1,121 @@
+"""Events, moments and plans for window tests, drawn or made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import strategies as st
+
+import mlstore as ml
+from mlstore.engine.windows.plan import FIRST_TICK, Int64, Moments, WindowPlan, compile_plan
+from mlstore.schema.layout import view_layout
+from mlstore.schema.window import Window
+
+USER = ml.Entity("user", keys={"user": ml.int64})
+FIELDS = {
+    "f": ml.float64, "g": ml.float32, "i": ml.int64, "h": ml.int16, "u": ml.uint64, "b": ml.bool_, "s": ml.string, "t": ml.timestamp("us"),
+}  # fmt: skip
+SOURCE = ml.FeatureView("facts", entity=USER, schema=FIELDS)
+NUMBERS = ("f", "g", "i", "h", "u", "b")
+
+floats = st.one_of(
+    st.sampled_from([0.0, -0.0, 1.0, 0.1, -2.5, 1e16, float("nan"), float("inf"), 1e308]), st.floats(-100, 100, allow_nan=False)
+)
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "f": floats,
+    "g": st.one_of(st.sampled_from([0.0, -0.0, float("nan"), 0.5]), st.floats(-100, 100, width=32)),
+    "i": st.one_of(st.integers(-5, 5), st.integers(-(2**60), 2**60)),
+    "h": st.integers(-3, 3),
+    "u": st.one_of(st.integers(0, 3), st.just(2**58)),
+    "b": st.booleans(),
+    "s": st.sampled_from(["", "a", "b", "ä", "aa"]),
+    "t": st.integers(-3, 3),
+}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Events of groups, sorted."""
+
+    offsets: Int64
+    time: Int64
+    created: Int64
+    columns: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, groups: Sequence[Sequence[dict[str, Any]]]) -> Rows:
+        """From lists of events, each in total order."""
+        rows = [event for events in groups for event in events]
+        return cls(
+            np.append(0, np.cumsum([len(events) for events in groups])).astype(np.int64),
+            np.array([row["time"] for row in rows], np.int64),
+            np.array([row["created"] for row in rows], np.int64),
+            {name: pa.array([row[name] for row in rows], dtype.arrow) for name, dtype in FIELDS.items()},
+        )
+
+
+@dataclass(frozen=True)
+class IsAbove:
+    """A condition on a column, in place of an expression."""
+
+    column: str
+    bound: int
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def evaluate(self, columns: Mapping[str, Any], *, rows: int | None = None) -> pa.Array:
+        values = columns[self.column].to_pylist()
+        return pa.array([None if value is None else value > self.bound for value in values], pa.bool_())
+
+    def to_record(self) -> list[object]:
+        return ["above", self.column, self.bound]
+
+    def rows(self, events: Sequence[dict[str, Any]]) -> list[bool]:
+        return [event[self.column] is not None and event[self.column] > self.bound for event in events]
+
+
+def plan_of(aggregations: Sequence[ml.Aggregation], *, tiles: Sequence[str] = (), where: IsAbove | None = None, **rules: Any) -> WindowPlan:
+    """A plan over FIELDS, whose ticks are microseconds."""
+    view = ml.WindowView("windows", entity=USER, source=SOURCE, aggregations=aggregations, tiles=tiles, **rules)
+    plan = compile_plan(view, view_layout(SOURCE, USER))
+    return replace(plan, outputs=tuple(replace(output, where=where) for output in plan.outputs))
+
+
+def moments_of(groups: Sequence[Sequence[int | None]], known: Sequence[int] = ()) -> Moments:
+    """From lists of times; None is null."""
+    time = [FIRST_TICK if moment is None else moment for moments in groups for moment in moments]
+    offsets = np.append(0, np.cumsum([len(moments) for moments in groups])).astype(np.int64)
+    return Moments(offsets, np.array(time, np.int64), np.array(known, np.int64))
+
+
+@st.composite
+def event_groups(draw: st.DrawFn, *, groups: int = 3, most: int = 25, low: int = -60, high: int = 60) -> list[list[dict[str, Any]]]:
+    """Events of some groups in total order, with ties and nulls."""
+    event = st.fixed_dictionaries(
+        {"time": st.integers(low, high), "created": st.integers(0, 4)}
+        | {name: st.one_of(st.none(), values) if name != "u" else values for name, values in VALUES.items()}
+    )
+    found = [draw(st.lists(event, max_size=most)) for _ in range(draw(st.integers(1, groups)))]
+    return [sorted(events, key=lambda row: (row["time"], row["created"])) for events in found]
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> Window | str:
+    length = f"{draw(st.sampled_from([1, 2, 5, 7, 12, 30, 65]))}us"
+    window = draw(
+        st.sampled_from(
+            [length, length, "lifetime", ml.tumbling(length), ml.hopping(length, hop="4us"), ml.session(length), ml.last_rows(3)]
+        )
+    )
+    if draw(st.integers(0, 4)) == 0 and not isinstance(window, str):
+        return window.shifted(3000)
+    return window
+
+
+TILES = ((), ("5us",), ("2us", "6us"), ("3us", "12us", "24us"), ("1us", "10us"), ("100us",))
