@@ -6,7 +6,7 @@ commits when its block ends well and leaves no trace when it does not.
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice, repeat
 from operator import add
@@ -173,11 +173,28 @@ class Reader:
 
     def first(self, space: Keyspace, start: bytes = b"", stop: bytes | None = None) -> Item | None:
         """The item with the smallest key in start <= key < stop."""
-        return next(self.scan(space, start=start, stop=stop), None)
+        handle = self._handles.get(space.name)
+        if handle is None:
+            return None
+        try:
+            cursor = self._transaction.cursor(handle)
+            found: Item | None = cursor.item() if cursor.set_range(start) else None
+        except lmdb.Error as error:
+            raise self._translated(error, f"scan {space.name}") from error
+        return found if found is not None and (stop is None or found[0] < stop) else None
 
     def last(self, space: Keyspace, start: bytes = b"", stop: bytes | None = None) -> Item | None:
         """The item with the greatest key in start <= key < stop."""
-        return next(self.scan(space, start=start, stop=stop, reverse=True), None)
+        handle = self._handles.get(space.name)
+        if handle is None:
+            return None
+        try:
+            cursor = self._transaction.cursor(handle)
+            is_there = cursor.prev() if stop is not None and cursor.set_range(stop) else cursor.last()
+            found: Item | None = cursor.item() if is_there else None
+        except lmdb.Error as error:
+            raise self._translated(error, f"scan {space.name}") from error
+        return found if found is not None and found[0] >= start else None
 
     def count(self, space: Keyspace) -> int:
         """How many items there are; costs nothing."""
@@ -234,7 +251,6 @@ class Writer(Reader):
         super().__init__(environment)
         self._dirty_bytes = 0
         self._thread = 0
-        self._turn: AbstractContextManager[object] = ExitStack()
         self._failed: MlstoreError | None = None
         self._touched = TouchedKeys()
         self._large = TouchedKeys()
@@ -244,12 +260,18 @@ class Writer(Reader):
     def __enter__(self) -> Self:
         while True:
             mapped = self._environment.use_for_writing()
-            with ExitStack() as turn:
-                turn.enter_context(mapped.writing(self._environment.path))
-                if not mapped.is_replaced:
+            mapped.take_turn(self._environment.path)
+            try:
+                mapped.map_for_writing(self._environment.path)
+                is_begun = not mapped.is_replaced
+                if is_begun:
                     self._begin_alone(mapped)
-                    self._turn = turn.pop_all()
-                    break
+            except BaseException:
+                mapped.give_turn()
+                raise
+            if is_begun:
+                break
+            mapped.give_turn()
         self._thread = threading.get_ident()
         self._mapped = mapped
         mapped.open_transactions.add(self)
@@ -263,7 +285,7 @@ class Writer(Reader):
         mapped, transaction = self._leave()
         if mapped is None:
             return
-        with self._turn:
+        try:
             try:
                 if kind is None:
                     self._commit(mapped, transaction)
@@ -273,6 +295,8 @@ class Writer(Reader):
                 _run_all(self._after_abort)
                 raise
             _run_all(self._after_commit if kind is None else self._after_abort)
+        finally:
+            mapped.give_turn()
 
     def _begin_alone(self, mapped: MappedFile) -> None:
         self._environment.require_sound(mapped)
@@ -442,6 +466,8 @@ def _copied_value(value: bytes) -> MappedValue:
 
 def _run_all(callbacks: list[Callable[[], object]]) -> None:
     # All of them run, in order, even if one fails; the error goes on.
+    if not callbacks:
+        return
     with ExitStack() as stack:
         for callback in reversed(callbacks):
             stack.callback(callback)
