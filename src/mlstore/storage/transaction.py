@@ -7,14 +7,12 @@ commits when its block ends well and leaves no trace when it does not.
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from itertools import islice, repeat
 from operator import add
 from types import TracebackType
 from typing import Any, Final, Self
 
 import lmdb
-import pyarrow as pa
 
 from mlstore.errors import ClosedError, InvalidDataError, MlstoreError, StoreError, StoreFullError, UsageError
 from mlstore.storage.failures import translate
@@ -22,6 +20,7 @@ from mlstore.storage.handle import Handle
 from mlstore.storage.keyspace import Keyspace, prefix_end
 from mlstore.storage.lease import LeaseBook
 from mlstore.storage.mapped_file import MappedFile
+from mlstore.storage.mapped_value import MappedValue, copied_value, mapped_value
 from mlstore.storage.ranges import iterate_backward, iterate_forward
 from mlstore.storage.touched import TouchedKeys
 
@@ -32,23 +31,6 @@ _SURELY_INLINE: Final = 2000
 
 Value = bytes | bytearray | memoryview
 Item = tuple[bytes, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class MappedValue:
-    """Where a value lies in the map: good as long as its key lives, and under a lease also after that.
-
-    `copy` is set for a value that has no place in the map yet: then the address is the copy's, and lives as long as this object.
-    """
-
-    address: int
-    size: int
-    copy: bytes | None = field(default=None, repr=False)
-
-    @property
-    def is_stable(self) -> bool:
-        """True if the address is one of the map, which a lease can keep."""
-        return self.copy is None
 
 
 class _Ended:
@@ -149,7 +131,7 @@ class Reader:
         if self._is_provisional and self._mapped is not None:
             self._mapped.viewers.add(self._environment)
         try:
-            return _mapped_value(self._viewing.get(key, None, handle))
+            return mapped_value(self._viewing.get(key, None, handle))
         except lmdb.Error as error:
             raise self._translated(error, f"view a key of {space.name}") from error
 
@@ -385,7 +367,7 @@ class Writer(Reader):
         """As a Reader's; but a value this transaction may have changed has no place in the map yet, and is given as a copy."""
         if self._touched.may_have(space.name, key):
             value = self.get(space, key)
-            return None if value is None else _copied_value(value)
+            return None if value is None else copied_value(value)
         if self._viewing is None:
             assert self._mapped is not None
             # Nobody else can commit now, so this sees exactly what this transaction began with.
@@ -454,14 +436,6 @@ def _begin_pair(mapped: MappedFile) -> tuple[Any, Any]:
 def _require_key(key: bytes, space: Keyspace) -> None:
     if not 0 < len(key) <= MAX_KEY_BYTES:
         raise InvalidDataError(f"{space.name}: a key of {len(key)} bytes", hint=f"keys have 1 to {MAX_KEY_BYTES} bytes")
-
-
-def _mapped_value(value: memoryview | None) -> MappedValue | None:
-    return None if value is None else MappedValue(pa.py_buffer(value).address, len(value))
-
-
-def _copied_value(value: bytes) -> MappedValue:
-    return MappedValue(pa.py_buffer(value).address, len(value), value)
 
 
 def _run_all(callbacks: list[Callable[[], object]]) -> None:
