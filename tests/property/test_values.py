@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -19,6 +20,7 @@ import mlstore as ml
 from mlstore.format.rows import RowPlan, compile_plan
 from mlstore.format.values import ValueForm, compile_form
 from mlstore.schema import dtypes as dt
+from mlstore.schema.instants import instant_ns
 from mlstore.schema.layout import Layout, table_layout, view_layout
 from tests.support.naive_values import entry_through_arrow
 
@@ -26,6 +28,19 @@ ZONES = st.sampled_from([None, UTC, timezone(timedelta(hours=-5, minutes=-30)), 
 MOMENTS = st.datetimes(timezones=ZONES) | st.datetimes(datetime(1969, 1, 1), datetime(2030, 1, 1), timezones=ZONES).map(
     lambda moment: moment.replace(microsecond=0)
 )
+# Times as people write them, and nearly so.
+SEPARATORS, ENDS = st.sampled_from(["T", " ", "t", ""]), st.sampled_from(["", "Z", "+02:00", "-05:30", "+24:00", "+02", "+0200", " ", "z"])
+FRACTIONS = st.sampled_from(["", ".5", ".000001", ".123456", ".1234567", "."])
+ISO = st.builds(
+    lambda moment, separator, fraction, end: f"{moment:%Y-%m-%d}{separator}{moment:%H:%M:%S}{fraction}{end}",
+    st.datetimes(datetime(1000, 1, 1)),
+    SEPARATORS,
+    FRACTIONS,
+    ENDS,
+)
+WRONG_DAYS = ["2024-02-30", "2023-02-29", "1900-02-29", "0000-01-01", "2024-13-01"]
+NEARLY = st.sampled_from([*WRONG_DAYS, "2000-02-29", "2024-1-01", "2024-05-01T24:00:00"])
+TIMES = MOMENTS | st.dates() | st.dates().map(str) | ISO | NEARLY | st.text("0123456789-:T .Z+", max_size=26)
 WHOLE = st.integers(-300, 300) | st.integers(-(2**64), 2**64) | st.sampled_from([2**24, 2**24 + 1, 2**53, 2**53 + 1, 2**63, 2**64 - 1])
 REAL = st.floats() | st.floats(width=32) | st.floats(-1e3, 1e3).map(np.float64) | st.floats(width=32).map(np.float32)
 NUMBERS = WHOLE | st.integers(-128, 127).map(np.int8) | st.integers(0, 2**64 - 1).map(np.uint64)
@@ -45,12 +60,12 @@ VALUES: dict[dt.DType, st.SearchStrategy[Any]] = {
     dt.string: TEXT,
     dt.binary: st.binary(max_size=5),
     dt.date: st.dates() | st.datetimes(),
-    **dict.fromkeys(map(dt.timestamp, ("s", "ms", "us", "ns")), MOMENTS | st.dates()),
+    **dict.fromkeys(map(dt.timestamp, ("s", "ms", "us", "ns")), TIMES),
     dt.vector(2): vectors(REAL | NUMBERS),
     dt.vector(2, dt.float64): vectors(REAL | NUMBERS),
 }
 KEYS = [dtype for dtype in VALUES if dtype.is_key]
-WRONG_TIMES = [np.datetime64("NaT"), np.timedelta64(1, "s"), "2024-05-01"]
+WRONG_TIMES = [np.datetime64("NaT"), np.timedelta64(1, "s"), "2024-05-01Z"]
 STRANGE = st.sampled_from([None, *WRONG_TIMES, "x", b"x", 1.5, math.nan, True, 10**40, Decimal(1), [1.0], {}])
 
 
@@ -115,6 +130,23 @@ PLAIN: Mapping[str, Any] = {
     "binary": b"\0\1",
     "date": date(1960, 2, 29),
 }
+
+
+@given(ISO | NEARLY | st.dates().map(str))
+def test_a_time_is_read_from_text_as_it_is_everywhere_else(text: str):
+    layout = table_layout(ml.Table("rows", schema={"f": dt.int64}, timestamp="at"))
+
+    entry = Case(layout, plan_of(layout), {}).form.pack({"f": 1, "at": text})
+
+    if entry is not None:
+        assert struct.unpack_from("<q", entry, 2 + 8 + 2)[0] * 1_000 == instant_ns(text)
+
+
+@pytest.mark.parametrize("text", ["2024-05-01", "2024-05-01 12:00:00", "2024-05-01T12:00:00.5Z", "1969-12-31T23:59:59.999999-05:30"])
+def test_times_as_people_write_them_are_packed(text: str):
+    layout = table_layout(ml.Table("rows", schema={"f": dt.int64}, timestamp="at"))
+
+    assert Case(layout, plan_of(layout), {}).form.pack({"f": 1, "at": text}) is not None
 
 
 def plain_value(dtype: dt.DType) -> Any:

@@ -11,6 +11,7 @@ from cpython.list cimport PyList_CheckExact, PyList_GET_ITEM, PyList_GET_SIZE, P
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_AsUnsignedLongLong, PyLong_CheckExact
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_CheckExact
 from libc.math cimport isinf
 from libc.stdint cimport INT64_MAX, int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
@@ -19,6 +20,9 @@ from datetime import timezone
 
 import numpy
 from numpy import datetime64
+
+cdef extern from "Python.h":
+    bint PyUnicode_IS_COMPACT_ASCII(object text)
 
 import_datetime()
 
@@ -321,22 +325,18 @@ cdef bint unsigned_of(object value, int64_t* found) except -1:
 
 
 cdef bint instant_of(object value, Reading reading, int64_t* found) except -1:
-    """Whether a value is a datetime that the unit holds exactly; without a zone it is UTC."""
+    """Whether a value is a datetime, or ISO text, that the unit holds exactly; without a zone it is UTC."""
     cdef int64_t micros
-    if not PyDateTime_CheckExact(value):
+    cdef Py_ssize_t size = 0
+    cdef const char* text
+    if PyUnicode_CheckExact(value):
+        if not PyUnicode_IS_COMPACT_ASCII(value):
+            return False
+        text = PyUnicode_AsUTF8AndSize(value, &size)
+        if not parse_instant(text, size, &micros):
+            return False
+    elif not PyDateTime_CheckExact(value) or not datetime_micros(value, &micros):
         return False
-    micros = days_of(datetime_year(value), datetime_month(value), datetime_day(value)) * 86400
-    micros += datetime_hour(value) * 3600 + datetime_minute(value) * 60 + datetime_second(value)
-    micros = micros * 1000000 + datetime_microsecond(value)
-    zone = datetime_tzinfo(value)
-    if zone is not None and zone is not UTC:
-        try:
-            offset = value.utcoffset()
-        except Exception:
-            return False
-        if offset is None:
-            return False
-        micros -= (<int64_t> timedelta_days(offset) * 86400 + timedelta_seconds(offset)) * 1000000 + timedelta_microseconds(offset)
     if reading == AS_MICROS:
         found[0] = micros
         return True
@@ -349,6 +349,74 @@ cdef bint instant_of(object value, Reading reading, int64_t* found) except -1:
         return False
     found[0] = micros // (1000 if reading == AS_MILLIS else 1000000)
     return True
+
+
+cdef bint datetime_micros(object value, int64_t* micros) except -1:
+    """Whether the zone of a datetime can be told; then the microseconds since 1970 UTC."""
+    micros[0] = days_of(datetime_year(value), datetime_month(value), datetime_day(value)) * 86400
+    micros[0] += datetime_hour(value) * 3600 + datetime_minute(value) * 60 + datetime_second(value)
+    micros[0] = micros[0] * 1000000 + datetime_microsecond(value)
+    zone = datetime_tzinfo(value)
+    if zone is None or zone is UTC:
+        return True
+    try:
+        offset = value.utcoffset()
+    except Exception:
+        return False
+    if offset is None:
+        return False
+    micros[0] -= (<int64_t> timedelta_days(offset) * 86400 + timedelta_seconds(offset)) * 1000000 + timedelta_microseconds(offset)
+    return True
+
+
+cdef bint parse_instant(const char* text, Py_ssize_t size, int64_t* micros) noexcept:
+    """Whether text is YYYY-MM-DD, or that with T or a blank, HH:MM:SS, up to six digits of a fraction, and Z or +HH:MM."""
+    cdef int64_t year, month, day, hour = 0, minute = 0, second = 0, fraction = 0, zone = 0, scale = 100000
+    cdef Py_ssize_t at = 10
+    if size < 10 or text[4] != c"-" or text[7] != c"-":
+        return False
+    year, month, day = digits_at(text, 0) * 100 + digits_at(text, 2), digits_at(text, 5), digits_at(text, 8)
+    if digits_at(text, 0) < 0 or digits_at(text, 2) < 0 or year < 1 or not 1 <= month <= 12 or not 1 <= day <= days_in(year, month):
+        return False
+    if size > 10:
+        if size < 19 or (text[10] != c"T" and text[10] != c" ") or text[13] != c":" or text[16] != c":":
+            return False
+        hour, minute, second = digits_at(text, 11), digits_at(text, 14), digits_at(text, 17)
+        if not 0 <= hour <= 23 or not 0 <= minute <= 59 or not 0 <= second <= 59:
+            return False
+        at = 19
+        if at < size and text[at] == c".":
+            at += 1
+            if at == size or not c"0" <= text[at] <= c"9":
+                return False
+            while at < size and c"0" <= text[at] <= c"9":
+                if scale == 0:
+                    return False
+                fraction += (text[at] - c"0") * scale
+                scale //= 10
+                at += 1
+        if at < size and text[at] == c"Z":
+            at += 1
+        elif size == at + 6 and (text[at] == c"+" or text[at] == c"-") and text[at + 3] == c":":
+            if not 0 <= digits_at(text, at + 1) <= 23 or not 0 <= digits_at(text, at + 4) <= 59:
+                return False
+            zone = (digits_at(text, at + 1) * 60 + digits_at(text, at + 4)) * (60 if text[at] == c"+" else -60)
+            at += 6
+    micros[0] = (((days_of(year, month, day) * 24 + hour) * 60 + minute) * 60 + second - zone) * 1000000 + fraction
+    return at == size
+
+
+cdef inline int64_t digits_at(const char* text, Py_ssize_t at) noexcept:
+    """The number that two digits are; negative if they are none."""
+    if not c"0" <= text[at] <= c"9" or not c"0" <= text[at + 1] <= c"9":
+        return -1
+    return (text[at] - c"0") * 10 + text[at + 1] - c"0"
+
+
+cdef inline int64_t days_in(int64_t year, int64_t month) noexcept:
+    if month == 2:
+        return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
+    return 30 if month == 4 or month == 6 or month == 9 or month == 11 else 31
 
 
 cdef int64_t days_of(int64_t year, int64_t month, int64_t day) noexcept:
