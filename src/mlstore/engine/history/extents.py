@@ -17,7 +17,8 @@ from mlstore.format.manifest import decode_fields, encode_fields
 from mlstore.format.packed import CURE, FixedFields
 from mlstore.format.segment import HEAD, Bytes, checksum_of
 from mlstore.storage.keyspace import declare
-from mlstore.storage.transaction import MappedValue, Reader, Writer
+from mlstore.storage.mapped_value import MappedValue
+from mlstore.storage.transaction import Reader, Writer
 
 EXTENTS = declare("extents")  # segment | extent -> bytes, or the key of the extent that holds them
 SHARES = declare("shares")  # segment | extent -> Share, for each large extent that is no alias

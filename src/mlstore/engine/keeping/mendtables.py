@@ -43,7 +43,8 @@ from mlstore.format.packed import FixedFields
 from mlstore.format.rows import peek, revision_of
 from mlstore.format.segment import PAD, SegmentHeader, checksum_of, encode_header, is_intact
 from mlstore.storage.keyspace import Keyspace, prefix_end
-from mlstore.storage.transaction import MappedValue, Reader, Writer
+from mlstore.storage.mapped_value import MappedValue
+from mlstore.storage.transaction import Reader, Writer
 
 _NUMBER = FixedFields(">Q")
 _EXTENT_KEY = FixedFields(">QH")

@@ -23,7 +23,8 @@ from mlstore.format.manifest import Commit, SegmentEntry
 from mlstore.format.rows import peek, revision_of
 from mlstore.format.segment import open_column
 from mlstore.schema.dtypes import parse_dtype
-from mlstore.storage.transaction import MappedValue, Reader
+from mlstore.storage.mapped_value import MappedValue
+from mlstore.storage.transaction import Reader
 
 SMALL_WRITES = ("append", "upsert")
 
