@@ -34,9 +34,9 @@ class Readers:
             command = [*self._command, str(number)]
             root = Path(__file__).parents[1]
             self._processes.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root))
-        for process in self._processes:
-            if self._answer(process) != "ready":
-                raise RuntimeError("a reading process did not start; its own message stands above")
+        if any(self._answer(process) != "ready" for process in self._processes):
+            self.end()
+            raise RuntimeError("a reading process did not start; its own message stands above")
         self._tell()
         return self
 
@@ -46,6 +46,9 @@ class Readers:
         return [float(self._answer(process)) for process in self._processes]
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.end()
+
+    def end(self) -> None:
         for process in self._processes:
             process.kill()
             process.communicate()
