@@ -75,7 +75,10 @@ class KeyGroup:
         code = b"" if self.columns else GLOBAL_KEY
         try:
             for name, encode in self.columns:
-                part = encode(keys[name])
+                value = keys[name]
+                if type(value) is list:  # many keys: the refusal would be a long one
+                    return None
+                part = encode(value)
                 if part is None:
                     return None
                 code = code + part if code else part

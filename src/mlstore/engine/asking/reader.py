@@ -9,6 +9,9 @@ from datetime import date
 from time import perf_counter_ns
 from typing import Any
 
+import pyarrow as pa
+
+from mlstore.engine.asking.batch import BatchPlan, plan_batch
 from mlstore.engine.asking.point import PointPlan, plan_point
 from mlstore.engine.asking.selection import Features, Selected, select
 from mlstore.engine.asking.sequences import last_rows, last_rows_of_one, require_length
@@ -19,6 +22,7 @@ from mlstore.engine.meter import SAMPLED
 from mlstore.engine.session import ReadContext, Session
 from mlstore.engine.versions import COUNTERS, Scope
 from mlstore.errors import UsageError
+from mlstore.format.keyvector import Ints
 from mlstore.schema.frames import to_table
 from mlstore.schema.reference import Reference
 from mlstore.schema.service import FeatureService
@@ -35,13 +39,14 @@ _TICK = (COUNTERS, b"catalog")
 class _Known:
     """What is known while the catalogue stays as it is: `tick` as the file has it, and a commit that had it."""
 
-    __slots__ = ("catalog", "moment", "plans", "tick")
+    __slots__ = ("batches", "catalog", "moment", "plans", "tick")
 
     def __init__(self, tick: bytes | None, moment: Moment, catalog: Catalog | None) -> None:
         self.tick = tick
         self.moment = moment
         self.catalog = catalog
         self.plans: dict[tuple[str, ...], PointPlan | None] = {}
+        self.batches: dict[tuple[str, ...], BatchPlan | None] = {}
 
 
 class OnlineReader:
@@ -88,7 +93,24 @@ class OnlineReader:
                     if is_sample:
                         self._meter.single_latency.record(perf_counter_ns() - started)
                     return answer
+            batch = known.batches.get(tuple(keys))
+            if batch is not None and (ints := batch.ints(keys[batch.name])) is not None:
+                table = self._answer_batch(known, batch, ints, now)
+                if table is not None:
+                    return table
         return self._prepare_and_answer(keys, self._now_ns(now), None if last_n is None else require_length(last_n))
+
+    def _answer_batch(self, known: _Known, batch: BatchPlan, ints: Ints, now: TimeLike | None) -> pa.Table | None:
+        """What the plan says; None if it is of another catalogue than the rows."""
+        started, now_ns = perf_counter_ns(), self._now_ns(now)
+        rows, moment, tick = glance(self._session.environment, ONLINE, batch.records(ints), _TICK, known.moment)
+        if moment != known.moment and tick != known.tick:
+            return None
+        known.moment = moment
+        answer = batch.answer(ints, rows, now_ns, self._meter)
+        self._meter.batches.add_one()
+        self._meter.batch_latency.record(perf_counter_ns() - started)
+        return answer
 
     def check(self) -> None:
         """Refuse a selection that the catalogue of now does not know."""
@@ -110,6 +132,7 @@ class OnlineReader:
             selection = self._select(context, table.column_names)
             if last_n is not None:
                 return last_rows(context, selection, table, ask, last_n)
+            self._prepare(context, tuple(table.column_names))
             answer = answer_many(context, selection, table, ask, self._meter)
         self._meter.batches.add_one()
         self._meter.batch_latency.record(perf_counter_ns() - started)
@@ -125,15 +148,18 @@ class OnlineReader:
             known = _Known(context.reader.get(*_TICK), (context.reader.mapping, context.reader.txn_id), context.catalog)
         if len(known.plans) >= REMEMBERED:
             known.plans.clear()
+            known.batches.clear()
         if names not in known.plans:
-            known.plans[names] = self._plan(context, names)
+            known.plans[names], known.batches[names] = self._plan(context, names)
         self._known = known
 
-    def _plan(self, context: ReadContext, names: tuple[str, ...]) -> PointPlan | None:
+    def _plan(self, context: ReadContext, names: tuple[str, ...]) -> tuple[PointPlan | None, BatchPlan | None]:
         # A glance sees what is committed: not the rows of a transaction under way, which its own handle has to see.
         if not self._session.lends:
-            return None
-        return plan_point(self._select(context, names), names, context.scope, self._meter, status=self._status)
+            return None, None
+        selection, scope = self._select(context, names), context.scope
+        point = plan_point(selection, names, scope, self._meter, status=self._status)
+        return point, plan_batch(selection, names, scope, status=self._status)
 
     def _now_ns(self, now: TimeLike | None) -> int:
         return self._session.clock_us() * 1000 if now is None else instant_ns(now)
