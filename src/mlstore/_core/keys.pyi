@@ -42,6 +42,9 @@ def search_bytes(offsets: Ints, data: Bytes, needle_offsets: Ints, needle_data: 
 def read_list(values: list[Any], ints: Ints) -> bool:
     """Fill ints with values; False if one is no plain Python integer of 64 bits."""
 
+def record_of_int(prefix: bytes, value: object, low: int, high: int) -> bytes | None:
+    """One encoded integer behind a prefix; None if it is no plain Python integer from low to high, which are of 64 bits."""
+
 def records_of_ints(prefix: bytes, ints: Ints) -> list[bytes]:
     """The encoded integers behind a prefix, one bytes object each."""
 

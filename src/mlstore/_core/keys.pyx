@@ -284,26 +284,39 @@ def read_list(
     return True
 
 
+def record_of_int(bytes prefix not None, object value, int64_t low, int64_t high):
+    """One encoded integer behind a prefix; None if it is no plain Python integer from low to high."""
+    cdef int overflow = 0
+    cdef int64_t plain
+    if not PyLong_CheckExact(value):
+        return None
+    plain = PyLong_AsLongLongAndOverflow(value, &overflow)
+    if overflow or not low <= plain <= high:
+        return None
+    return make_record(PyBytes_AS_STRING(prefix), len(prefix), plain)
+
+
 def records_of_ints(
     bytes prefix not None,       # IN
     const int64_t[::1] ints,     # IN   [n]
 ):
     """The encoded keys behind a prefix, one bytes object each."""
     cdef Py_ssize_t i, n = ints.shape[0], size = len(prefix)
-    cdef const char* head = PyBytes_AS_STRING(prefix)
-    cdef uint8_t* record
-    cdef uint64_t value
-    cdef int shift
     cdef list records = [None] * n
     for i in range(n):
-        made = PyBytes_FromStringAndSize(NULL, size + INTEGER)
-        record = <uint8_t*> PyBytes_AS_STRING(made)
-        memcpy(record, head, size)
-        value = <uint64_t> ints[i] ^ SIGN
-        for shift in range(INTEGER):
-            record[size + shift] = <uint8_t> (value >> (56 - 8 * shift))
-        records[i] = made
+        records[i] = make_record(PyBytes_AS_STRING(prefix), size, ints[i])
     return records
+
+
+cdef inline bytes make_record(const char* prefix, Py_ssize_t size, int64_t plain):
+    cdef bytes made = PyBytes_FromStringAndSize(NULL, size + INTEGER)
+    cdef uint8_t* record = <uint8_t*> PyBytes_AS_STRING(made)
+    cdef uint64_t value = <uint64_t> plain ^ SIGN
+    cdef int place
+    memcpy(record, prefix, size)
+    for place in range(INTEGER):
+        record[size + place] = <uint8_t> (value >> (56 - 8 * place))
+    return made
 
 
 def records_of_bytes(

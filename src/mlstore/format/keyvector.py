@@ -11,7 +11,31 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mlstore._core.keys import measure_taken, read_list, records_of_bytes, records_of_ints, search_bytes, search_ints, write_taken
+from mlstore._core.keys import (
+    measure_taken,
+    read_list,
+    record_of_int,
+    records_of_bytes,
+    records_of_ints,
+    search_bytes,
+    search_ints,
+    write_taken,
+)
+
+__all__ = [
+    "SIGN",
+    "Bytes",
+    "Ints",
+    "KeyKind",
+    "Keys",
+    "decode_int",
+    "decode_ints",
+    "encode_int",
+    "encode_ints",
+    "ints_of_list",
+    "record_of_int",
+    "sums",
+]
 
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
