@@ -3,7 +3,7 @@
 Covers what is asked all the time: the newest rows of a line of its own, by a list of integers. The rest is `serving`'s.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +26,10 @@ class BatchPlan:
     views: tuple[NewestRows, ...]
     prefixes: tuple[bytes, ...]
 
-    def ints(self, keys: Sequence[Any]) -> Ints | None:
+    def ints(self, keys: Mapping[str, Any]) -> Ints | None:
         """The keys as integers; None: they are something else, or none at all: not for this plan to say."""
-        return ints_of_list(keys) if type(keys) is list and keys else None
+        values = keys[self.name]
+        return ints_of_list(values) if type(values) is list and values else None
 
     def records(self, ints: Ints) -> list[bytes]:
         """The online records of these keys, view after view."""

@@ -69,6 +69,8 @@ class OnlineReader:
         self._full_names = full_names
         self._status = status
         self._meter = session.meter
+        self._environment = session.environment
+        self._count = session.meter.singles.add_one
         self._known = _Known(None, (-1, -1), None)
 
     @property
@@ -79,22 +81,24 @@ class OnlineReader:
     def online_features(self, keys: Any, *, now: TimeLike | None = None, last_n: int | None = None) -> Any:
         """The newest features of one key (a dict) or of many (a `pyarrow.Table`); see `Store.online_features`."""
         if type(keys) is dict and last_n is None:
-            is_sample = not self._meter.singles.add_one() % SAMPLED
-            started = perf_counter_ns() if is_sample else 0
-            known = self._known
-            plan = known.plans.get(tuple(keys))
+            known, names = self._known, tuple(keys)
+            plan = known.plans.get(names)
             records = None if plan is None else plan.records(keys)
             if plan is not None and records is not None:
+                is_sample = not self._count() % SAMPLED
+                started = perf_counter_ns() if is_sample else 0
                 now_ns = self._now_ns(now) if plan.needs_now or is_sample or now is not None else 0
-                rows, moment, tick = glance(self._session.environment, ONLINE, records, _TICK, known.moment)
+                rows, moment, tick = glance(self._environment, ONLINE, records, _TICK, known.moment)
                 if moment == known.moment or tick == known.tick:
                     known.moment = moment
                     answer = plan.answer(keys, rows, now_ns, is_sample=is_sample)
                     if is_sample:
                         self._meter.single_latency.record(perf_counter_ns() - started)
                     return answer
-            batch = known.batches.get(tuple(keys))
-            if batch is not None and (ints := batch.ints(keys[batch.name])) is not None:
+                self._meter.singles.add(-1)  # the long way counts it anew
+            batch = known.batches.get(names)
+            ints = None if batch is None else batch.ints(keys)
+            if batch is not None and ints is not None:
                 table = self._answer_batch(known, batch, ints, now)
                 if table is not None:
                     return table
@@ -103,7 +107,7 @@ class OnlineReader:
     def _answer_batch(self, known: _Known, batch: BatchPlan, ints: Ints, now: TimeLike | None) -> pa.Table | None:
         """What the plan says; None if it is of another catalogue than the rows."""
         started, now_ns = perf_counter_ns(), self._now_ns(now)
-        rows, moment, tick = glance(self._session.environment, ONLINE, batch.records(ints), _TICK, known.moment)
+        rows, moment, tick = glance(self._environment, ONLINE, batch.records(ints), _TICK, known.moment)
         if moment != known.moment and tick != known.tick:
             return None
         known.moment = moment
@@ -125,6 +129,7 @@ class OnlineReader:
                 if last_n is not None:
                     return last_rows_of_one(context, selection, keys, ask, last_n)
                 self._prepare(context, tuple(keys))
+                self._count()
                 return answer_one(context, selection, keys, ask, self._meter)
         started = perf_counter_ns()
         table = to_table(keys, what="keys")
