@@ -28,10 +28,10 @@ def glance(
     if handle is None or mapped.is_provisional:
         return _read(environment, space, keys, guard)
     try:
-        transaction = mapped.begin_read()
+        transaction = mapped.begin_read(handle)
         get = transaction.get
-        # One key is asked for most often, and a comprehension is a call.
-        values = [get(keys[0], None, handle)] if len(keys) == 1 else [get(key, None, handle) for key in keys]
+        # One key is asked for most often, and a map has to be made.
+        values: list[bytes | None] = [get(keys[0])] if len(keys) == 1 else list(map(get, keys))
         moment = mapped.mapping, transaction.id()
         told = None
         if moment != known:
