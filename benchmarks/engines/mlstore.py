@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 import mlstore as ml
+from benchmarks import features as online
 from benchmarks.history import KEY, TIME, History, View
 from benchmarks.workload import NotHere
 
@@ -29,6 +31,8 @@ def installed_version() -> str:
         return "from source"
 
 
+# The types of the online workload's features.
+TYPES = {pa.float64(): ml.float64, pa.int64(): ml.int64, pa.bool_(): ml.bool_, pa.string(): ml.string}
 VIEWS = tuple(view.name for view in History(0).views)
 
 
@@ -37,9 +41,10 @@ class Engine:
 
     version = installed_version()
     keeps_open = True
+    durabilities: tuple[online.Durability, ...] = ("full", "normal")
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._path = folder / "readings.mls"
         self._opened: ml.Store | None = None
 
@@ -155,6 +160,43 @@ class Engine:
         """How the history lies in the file."""
         tables = self._store.info()["tables"]
         return ", ".join(f"{table['name']}: {table['runs']} runs, {table['tail_rows']:,} rows in the tail" for table in tables)
+
+    def open_online(self, features: online.Features, durability: online.Durability) -> None:
+        self._opened = ml.open(self._path, durability=durability)
+        user = ml.Entity("user", keys={online.KEY: ml.int64})
+        schema = {name: TYPES[kind] for name, kind in zip(online.NAMES, online.TYPES, strict=True)}
+        self._store.apply(user, ml.FeatureView(online.VIEW, entity=user, schema=schema, timestamp=online.TIME))
+        self._reader = self._store.reader([online.VIEW])
+
+    def open_to_read(self, features: online.Features) -> None:
+        self._opened = ml.open(self._path, read_only=True)
+        self._reader = self._store.reader([online.VIEW])
+
+    def load_table(self, table: pa.Table) -> None:
+        self._store.write(online.VIEW, table)
+
+    def one(self, key: int) -> online.Answer:
+        answer: online.Answer = self._reader.online_features({online.KEY: key})
+        return answer
+
+    def many(self, keys: Sequence[int]) -> pa.Table:
+        return self._reader.online_features({online.KEY: keys})
+
+    def one_by_name(self, key: int) -> online.Answer:
+        """Without a prepared reader."""
+        answer: online.Answer = self._store.online_features([online.VIEW], {online.KEY: key})
+        return answer
+
+    def write_row(self, row: dict[str, Any]) -> None:
+        self._store.write(online.VIEW, row)
+
+    def write_many(self, table: pa.Table) -> None:
+        self._store.write(online.VIEW, table)
+
+    def append_rows(self, rows: Iterable[dict[str, Any]]) -> None:
+        with self._store.stream(online.VIEW) as stream:
+            for row in rows:
+                stream.append(row)
 
     @property
     def _store(self) -> ml.Store:

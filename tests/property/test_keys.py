@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import mlstore.format.ranks as ranks_module
 from mlstore.format.keys import Keys, KeySpec, decode_keys, encode_key, factorize, line_up, prefix_range
+from mlstore.format.keyvector import ints_of_list, record_of_int
 from mlstore.format.ranks import rank_ints
 from mlstore.schema import dtypes
 from mlstore.schema.dtypes import DType
@@ -219,3 +220,41 @@ def test_tuples_that_overflow_a_mixed_radix_are_ranked_all_the_same(rows: list[R
     uniques, codes = naive_factorize(rows)
     assert found.codes.tolist() == codes
     assert found.keys.encoded() == [naive_encode(unique) for unique in uniques]
+
+
+@given(tables(nulls=False), st.binary(max_size=9))
+def test_records_are_the_encoded_keys_behind_a_prefix(table: tuple[KeySpec, list[Row]], prefix: bytes) -> None:
+    spec, rows = table
+
+    keys = lined_up(spec, rows)
+
+    assert keys.records(prefix) == [prefix + key for key in keys.encoded()]
+
+
+def lined_up(spec: KeySpec, rows: list[Row]) -> Keys:
+    columns = [pa.array([row[place] for row in rows], dtype.arrow) for place, dtype in enumerate(spec.dtypes)]
+    return line_up(spec, columns, len(rows)).keys
+
+
+PLAIN = whole_numbers(64, signed=True)
+ODD = st.sampled_from([None, True, 1.0, "1", np.int64(1), HIGH + 1, LOW - 1, 2**200])
+
+
+@given(st.lists(PLAIN | ODD, max_size=20))
+def test_a_list_is_read_as_integers_if_it_holds_nothing_else(values: list[object]) -> None:
+    ints = ints_of_list(values)
+
+    assert (ints is not None) == all(type(value) is int and LOW <= value <= HIGH for value in values)
+    assert ints is None or ints.tolist() == values
+
+
+@given(st.binary(max_size=9), PLAIN | ODD, st.sampled_from([8, 16, 32, 64]))
+def test_the_record_of_an_integer_is_its_key_behind_the_prefix_or_none(prefix: bytes, value: object, bits: int) -> None:
+    low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+
+    record = record_of_int(prefix, value, low, high)
+
+    if type(value) is int and low <= value <= high:
+        assert record == prefix + naive_encode([value])
+    else:
+        assert record is None

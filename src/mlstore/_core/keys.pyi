@@ -4,6 +4,8 @@ Item i of (offsets, data) is data[offsets[i]:offsets[i + 1]]. A `measure_` kerne
 order with the same arguments. Offsets must never fall.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,3 +38,15 @@ def search_ints(keys: Ints, needles: Ints, positions: Ints) -> None:
 
 def search_bytes(offsets: Ints, data: Bytes, needle_offsets: Ints, needle_data: Bytes, positions: Ints) -> None:
     """The position of each sorted needle among the sorted unique keys, or -1. Gallops: few needles skip, many merge."""
+
+def read_list(values: list[Any], ints: Ints) -> bool:
+    """Fill ints with values; False if one is no plain Python integer of 64 bits."""
+
+def record_of_int(prefix: bytes, value: object, low: int, high: int) -> bytes | None:
+    """One encoded integer behind a prefix; None if it is no plain Python integer from low to high, which are of 64 bits."""
+
+def records_of_ints(prefix: bytes, ints: Ints) -> list[bytes]:
+    """The encoded integers behind a prefix, one bytes object each."""
+
+def records_of_bytes(prefix: bytes, offsets: Ints, data: Bytes) -> list[bytes]:
+    """The items behind a prefix, one bytes object each."""

@@ -3,12 +3,20 @@
 A component of text is written with 00 as 00 01 and closed by 00 00; one of an integer is 8 bytes, big-endian, sign bit flipped.
 """
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.long cimport PyLong_CheckExact
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy
+
+cdef extern from "Python.h":
+    long long PyLong_AsLongLongAndOverflow(object value, int* overflow) except? -1
 
 
 cdef enum:
     TERMINATOR = 2      # bytes: 00 00
+    INTEGER = 8         # bytes of an integer component
+
+cdef uint64_t SIGN = 1ULL << 63
 
 
 def measure_escaped(
@@ -256,3 +264,79 @@ cdef int check_cursors(const uint8_t[::1] data, const int64_t[::1] ends, const i
     if ends.shape[0] > 0 and (cursors[0] < 0 or ends[ends.shape[0] - 1] > data.shape[0]):
         raise ValueError("keys reach beyond the data")
     return 0
+
+
+def read_list(
+    list values not None,        # IN   [n]
+    int64_t[::1] ints,           # OUT  [n]
+):
+    """Whether all values are plain Python integers that fit."""
+    cdef Py_ssize_t i, n = len(values)
+    cdef int overflow = 0
+    if ints.shape[0] != n:
+        raise ValueError("values and ints differ in length")
+    for i in range(n):
+        if not PyLong_CheckExact(values[i]):
+            return False
+        ints[i] = PyLong_AsLongLongAndOverflow(values[i], &overflow)
+        if overflow:
+            return False
+    return True
+
+
+def record_of_int(bytes prefix not None, object value, int64_t low, int64_t high):
+    """One encoded integer behind a prefix; None if it is no plain Python integer from low to high."""
+    cdef int overflow = 0
+    cdef int64_t plain
+    if not PyLong_CheckExact(value):
+        return None
+    plain = PyLong_AsLongLongAndOverflow(value, &overflow)
+    if overflow or not low <= plain <= high:
+        return None
+    return make_record(PyBytes_AS_STRING(prefix), len(prefix), plain)
+
+
+def records_of_ints(
+    bytes prefix not None,       # IN
+    const int64_t[::1] ints,     # IN   [n]
+):
+    """The encoded keys behind a prefix, one bytes object each."""
+    cdef Py_ssize_t i, n = ints.shape[0], size = len(prefix)
+    cdef list records = [None] * n
+    for i in range(n):
+        records[i] = make_record(PyBytes_AS_STRING(prefix), size, ints[i])
+    return records
+
+
+cdef inline bytes make_record(const char* prefix, Py_ssize_t size, int64_t plain):
+    cdef bytes made = PyBytes_FromStringAndSize(NULL, size + INTEGER)
+    cdef uint8_t* record = <uint8_t*> PyBytes_AS_STRING(made)
+    cdef uint64_t value = <uint64_t> plain ^ SIGN
+    cdef int place
+    memcpy(record, prefix, size)
+    for place in range(INTEGER):
+        record[size + place] = <uint8_t> (value >> (56 - 8 * place))
+    return made
+
+
+def records_of_bytes(
+    bytes prefix not None,       # IN
+    const int64_t[::1] offsets,  # IN   [n + 1]
+    const uint8_t[::1] data,     # IN
+):
+    """The keys behind a prefix, one bytes object each."""
+    cdef Py_ssize_t i, n = offsets.shape[0] - 1, size = len(prefix)
+    cdef const char* head = PyBytes_AS_STRING(prefix)
+    cdef uint8_t* record
+    cdef int64_t length
+    check_offsets(offsets, data)
+    cdef list records = [None] * n
+    for i in range(n):
+        length = offsets[i + 1] - offsets[i]
+        made = PyBytes_FromStringAndSize(NULL, size + length)
+        record = <uint8_t*> PyBytes_AS_STRING(made)
+        memcpy(record, head, size)
+        if length:
+            memcpy(record + size, &data[offsets[i]], length)
+        records[i] = made
+    return records

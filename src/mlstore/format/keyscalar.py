@@ -5,6 +5,7 @@ Strict: a value of another type than the column's is refused, never converted by
 
 import datetime
 import operator
+import reprlib
 from collections.abc import Callable
 from functools import partial
 
@@ -68,7 +69,9 @@ def scalar_encoder(dtype: DType) -> ScalarEncoder:
 
 
 def _mismatch(spec: str, value: object) -> SchemaMismatchError:
-    return SchemaMismatchError(f"key {value!r}: expected {spec}, got {type(value).__name__}", hint=f"pass a value of type {spec}")
+    return SchemaMismatchError(
+        f"key {reprlib.repr(value)}: expected {spec}, got {type(value).__name__}", hint=f"pass a value of type {spec}"
+    )
 
 
 def _encode_integer(spec: str, low: int, high: int, bias: int, value: object) -> bytes:
@@ -81,7 +84,7 @@ def _encode_integer(spec: str, low: int, high: int, bias: int, value: object) ->
             raise _mismatch(spec, value) from None
     if not low <= value <= high:
         raise InvalidDataError(f"key {value}: out of the range of {spec}", hint=f"{spec} holds {low} to {high}")
-    return encode_int(value - bias)
+    return (value - bias + SIGN).to_bytes(8, "big")  # encode_int, without the call
 
 
 def _encode_bool(spec: str, value: object) -> bytes:

@@ -6,14 +6,38 @@ A vector knows nothing of the types its keys came from, only whether they are pl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlstore._core.keys import measure_taken, search_bytes, search_ints, write_taken
+from mlstore._core.keys import (
+    measure_taken,
+    read_list,
+    record_of_int,
+    records_of_bytes,
+    records_of_ints,
+    search_bytes,
+    search_ints,
+    write_taken,
+)
 from mlstore.errors import CorruptionError
 from mlstore.format.packed import CURE
+
+__all__ = [
+    "SIGN",
+    "Bytes",
+    "Ints",
+    "KeyKind",
+    "Keys",
+    "decode_int",
+    "decode_ints",
+    "encode_int",
+    "encode_ints",
+    "ints_of_list",
+    "record_of_int",
+    "sums",
+]
 
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
@@ -84,6 +108,10 @@ class Keys:
         joined, cuts = self.data.tobytes(), self.offsets.tolist()
         return [joined[start:stop] for start, stop in pairwise(cuts)]
 
+    def records(self, prefix: bytes) -> list[bytes]:
+        """All keys as the bytes that stand in the file, behind a prefix."""
+        return records_of_ints(prefix, self.ints) if self.kind == "int" else records_of_bytes(prefix, self.offsets, self.data)
+
     @classmethod
     def from_encoded(cls, encoded: Sequence[bytes], kind: KeyKind) -> Self:
         """The inverse of encoded()."""
@@ -143,6 +171,12 @@ def encode_int(value: int) -> bytes:
 
 def decode_int(encoded: bytes) -> int:
     return int.from_bytes(encoded, "big") - SIGN
+
+
+def ints_of_list(values: list[Any]) -> Ints | None:
+    """The values as integers; None if one of them is no plain integer of 64 bits."""
+    ints = np.empty(len(values), np.int64)
+    return ints if read_list(values, ints) else None
 
 
 def encode_ints(values: Ints) -> Bytes:

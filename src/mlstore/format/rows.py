@@ -32,10 +32,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlstore._core.row_layout import CURE, RowLayout
-from mlstore._core.rows import measure_rows, pack_rows, peek_rows, unpack_row, unpack_rows
+from mlstore._core.rows import pack_rows, peek_rows, unpack_row
 from mlstore._core.slots import READINGS
 from mlstore.errors import CorruptionError, InvalidDataError, SchemaMismatchError
-from mlstore.format.nested import build_nested, decimal_reader, nested_reader, pack_nested
+from mlstore.format.batches import BatchReader
+from mlstore.format.nested import decimal_reader, nested_reader, pack_nested
 from mlstore.schema.dtypes import DType, widens
 
 HEAD = Struct("<Hqqq")
@@ -57,15 +58,17 @@ class RowHeads:
     size: NDArray[np.int64] = field(repr=False)
     rows: tuple[bytes | None, ...] = field(repr=False)
 
-    def shown(self, codes: NDArray[np.int32], *, hidden: NDArray[np.bool_] | None = None) -> "RowHeads":
+    def shown(self, codes: NDArray[np.int32] | None, *, hidden: NDArray[np.bool_] | None = None) -> "RowHeads":
         """The heads at these positions; none at a negative one (which says that a row has no key), nor where `hidden`.
 
-        As many positions as there are rows must be the rows themselves in their order, but for the negative ones.
+        As many positions as there are rows, or None, must be the rows themselves in their order, but for the negative ones.
         """
+        absent = np.zeros(len(self.rows), np.bool_) if codes is None else codes < 0
+        if hidden is None and len(absent) == len(self.rows) and not absent.any():
+            return self
         parts: tuple[NDArray[Any], ...]
         parts = (self.found, self.revision, self.event_time, self.created, self.seq, self.address, self.size)
-        absent = codes < 0
-        if len(codes) != len(self.rows):
+        if codes is not None and len(codes) != len(self.rows):
             parts = tuple(part[codes] if len(part) else np.zeros(len(codes), part.dtype) for part in parts)
             hidden = hidden[codes] if hidden is not None and len(hidden) else None
         if hidden is not None:
@@ -144,21 +147,6 @@ class _Feature:
             raise InvalidDataError(f"{self.name}: a vector holds a null", hint="fill the gaps, or make the whole vector null")
         return items.buffers()[1].slice(items.offset * items.type.bit_width // 8)
 
-    def column(self, n: int, buffers: list[pa.Buffer | None], nulls: int) -> pa.Array:
-        """The Arrow array of the buffers that the kernel has filled."""
-        if self.kind == "nested":
-            return build_nested(self.name, self.arrow, pa.Array.from_buffers(pa.binary(), n, buffers, nulls).to_pylist())
-        if self.item is not None:
-            items = pa.Array.from_buffers(self.item, n * self.items, [None, buffers[1]], 0)
-            return pa.Array.from_buffers(self.arrow, n, buffers[:1], nulls, children=[items])
-        array = pa.Array.from_buffers(self.arrow, n, buffers, nulls)
-        if self.is_text:
-            try:
-                array.validate(full=True)
-            except pa.ArrowInvalid as error:
-                raise CorruptionError(f"stored rows: {self.name} is not UTF-8: {error}", hint=CURE) from error
-        return array
-
 
 @dataclass(frozen=True, slots=True)
 class RowPlan:
@@ -190,7 +178,7 @@ class RowPlan:
     def decode(self, rows: Sequence[bytes | None], wanted: Sequence[int] | None = None) -> DecodedRows:
         """Many rows of this revision as Arrow columns: every feature, or those at the wanted positions."""
         heads = peek_many(rows)
-        columns = self.read_columns(heads.address, heads.size, self.positions(wanted))
+        columns = _unnamed(self, self.positions(wanted)).read(heads.address, heads.size).columns
         return DecodedRows(heads.found, heads.event_time, heads.created, heads.seq, columns)
 
     def decode_one(self, row: bytes, wanted: Sequence[int] | None = None) -> list[Any]:
@@ -213,19 +201,9 @@ class RowPlan:
             if len(column) != rows:
                 raise SchemaMismatchError(f"{feature.name}: {len(column)} values for {rows} rows", hint="pass columns of one length")
 
-    def read_columns(self, address: NDArray[np.uintp], size: NDArray[np.int64], wanted: list[int]) -> list[pa.Array]:
-        """The wanted features of rows whose addresses and sizes are given; who has them keeps the rows alive."""
-        n, bitmap_bytes = len(address), (len(address) + 7) // 8
-        features = [self.features[number] for number in wanted]
-        offsets = [pa.allocate_buffer(4 * (n + 1)) if feature.is_variable else None for feature in features]
-        value_bytes = measure_rows(self.layout, address, size, wanted, offsets)
-        values = [pa.allocate_buffer(total) for total in value_bytes]
-        validity = [pa.allocate_buffer(bitmap_bytes) for _ in wanted]
-        null_counts = unpack_rows(self.layout, address, wanted, offsets, values, validity)
-        return [
-            feature.column(n, [valid if nulls else None, data] if ends is None else [valid if nulls else None, ends, data], nulls)
-            for feature, valid, ends, data, nulls in zip(features, validity, offsets, values, null_counts, strict=True)
-        ]
+    def batches(self, wanted: Sequence[int], names: Sequence[str]) -> BatchReader:
+        """Reads these features of rows of this revision into record batches."""
+        return BatchReader(self.layout, self.fields, wanted, names)
 
 
 def compile_plan(revision: int, fields: Sequence[tuple[str, DType]]) -> RowPlan:
@@ -296,20 +274,23 @@ class RowReader:
 
     def decode(self, rows: Sequence[bytes | None], wanted: Sequence[int] | None = None) -> DecodedRows:
         """Many rows as Arrow columns of the target plan: every feature, or those at the wanted positions."""
-        return self.decode_heads(peek_many(rows), wanted)
-
-    def decode_heads(self, heads: RowHeads, wanted: Sequence[int] | None = None) -> DecodedRows:
-        """As `decode`, of rows whose heads are known."""
-        positions = self.target.positions(wanted)
-        others = np.flatnonzero(heads.found & (heads.revision != self.target.revision)).size
-        present = [int(revision) for revision in np.unique(heads.revision[heads.found])] if others else [self.target.revision]
-        # Every part has a slot for every row, null for rows of other revisions, so that errors name the right row.
-        parts = [self._columns(self._plan(revision), self._only(revision, heads, present), heads.size, positions) for revision in present]
-        if len(parts) == 1:
-            return DecodedRows(heads.found, heads.event_time, heads.created, heads.seq, parts[0])
-        pick = pa.array(np.searchsorted(present, heads.revision) * len(heads.found) + np.arange(len(heads.found)))
-        columns = [pa.concat_arrays(arrays).take(pick) for arrays in zip(*parts, strict=True)]
+        heads, positions = peek_many(rows), self.target.positions(wanted)
+        columns = self.batches(positions, list(map(str, positions))).read(heads).columns
         return DecodedRows(heads.found, heads.event_time, heads.created, heads.seq, columns)
+
+    def batches(self, wanted: Sequence[int], names: Sequence[str]) -> "RowBatches":
+        """Reads these features of the target plan into record batches."""
+        return RowBatches(self, tuple(wanted), tuple(names))
+
+    def widened(self, revision: int, heads: RowHeads, wanted: Sequence[int]) -> list[pa.Array]:
+        """The features of rows of one revision as those of the target; of other rows nulls."""
+        plan = self._plan(revision)
+        address = np.where(heads.revision == revision, heads.address, np.uintp(0))
+        # A row for every row, so that errors name the right one.
+        known = [number for number in wanted if number < len(plan.fields)]
+        stored = iter(_unnamed(plan, known).read(address, heads.size).columns)
+        types = [(number, self.target.features[number].arrow) for number in wanted]
+        return [_widened(next(stored), arrow) if number < len(plan.fields) else pa.nulls(len(address), arrow) for number, arrow in types]
 
     def decode_one(self, row: bytes, wanted: Sequence[int] | None = None) -> list[Any]:
         """One row as Python objects of the target plan."""
@@ -327,13 +308,34 @@ class RowReader:
             raise CorruptionError(f"stored row: schema revision {revision}, expected one of {known}", hint=CURE)
         return self._plans[revision]
 
-    def _only(self, revision: int, heads: RowHeads, present: list[int]) -> NDArray[np.uintp]:
-        return heads.address if len(present) == 1 else np.where(heads.revision == revision, heads.address, np.uintp(0))
 
-    def _columns(self, plan: RowPlan, address: NDArray[np.uintp], size: NDArray[np.int64], wanted: list[int]) -> list[pa.Array]:
-        stored = iter(plan.read_columns(address, size, [number for number in wanted if number < len(plan.fields)]))
-        types = [(number, self.target.features[number].arrow) for number in wanted]
-        return [_widened(next(stored), arrow) if number < len(plan.fields) else pa.nulls(len(address), arrow) for number, arrow in types]
+class RowBatches:
+    """Some features of rows of any known revision, as record batches under names of their own."""
+
+    __slots__ = ("_names", "_plain", "_reader", "_revision", "_wanted")
+
+    def __init__(self, reader: RowReader, wanted: tuple[int, ...], names: tuple[str, ...]) -> None:
+        self._reader = reader
+        self._wanted = wanted
+        self._names = names
+        self._revision = reader.target.revision
+        self._plain = reader.target.batches(wanted, names)
+
+    def read(self, heads: RowHeads) -> pa.RecordBatch:
+        """A row per head."""
+        if not (heads.found & (heads.revision != self._revision)).any():
+            return self._plain.read(heads.address, heads.size)
+        present = [int(revision) for revision in np.unique(heads.revision[heads.found])]
+        parts = [self._reader.widened(revision, heads, self._wanted) for revision in present]
+        if len(parts) == 1:
+            return pa.RecordBatch.from_arrays(parts[0], self._names)
+        pick = pa.array(np.searchsorted(present, heads.revision) * len(heads.found) + np.arange(len(heads.found)))
+        columns = [pa.concat_arrays(arrays).take(pick) for arrays in zip(*parts, strict=True)]
+        return pa.RecordBatch.from_arrays(columns, self._names)
+
+
+def _unnamed(plan: RowPlan, wanted: Sequence[int]) -> BatchReader:
+    return plan.batches(wanted, list(map(str, wanted)))
 
 
 def _widened(column: pa.Array, arrow: pa.DataType) -> pa.Array:

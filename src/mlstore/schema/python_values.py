@@ -42,10 +42,15 @@ _TOGETHER_AS_TIME = {"datetime", "date", "text"}
 
 SAFE_INT = 2**63
 
+# What Arrow makes of columns of these types alone.
+_PLAIN = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_(), bytes: pa.binary()}
+
 
 def array_of(values: Sequence[Any], place: Place, dtype: DType | None = None) -> pa.Array:
     """The values as an Arrow array of the type they have; `dtype` is the declared one, where it is known."""
     types = set(map(type, values))
+    if len(types) == 1 and (plain := _PLAIN.get(*types)) is not None:
+        return _plain_array(values, place, plain)
     if any(issubclass(found, pa.Scalar) for found in types):
         values = [value.as_py() if isinstance(value, pa.Scalar) and not pa.types.is_timestamp(value.type) else value for value in values]
         types = set(map(type, values))
@@ -63,6 +68,14 @@ def array_of(values: Sequence[Any], place: Place, dtype: DType | None = None) ->
     if kinds == {"int"} and max(values if _NULL not in kind_of_type.values() else filter(_is_given, values)) >= SAFE_INT:
         return _converted(values, place, pa.uint64())
     return _converted(values, place, None)
+
+
+def _plain_array(values: Sequence[Any], place: Place, arrow: pa.DataType) -> pa.Array:
+    # Told the type, Arrow need not look for it. It looks for pandas on the way, every time anew where that is not installed.
+    try:
+        return pa.array(values, arrow)
+    except (pa.ArrowInvalid, OverflowError, ValueError):
+        return _converted(values, place, pa.uint64() if arrow == pa.int64() and max(values) >= SAFE_INT else None)
 
 
 def is_scalar(value: Any) -> bool:

@@ -25,17 +25,30 @@ def glance(
     """
     mapped = environment.use()
     handle = mapped.handles.get(space.name)
-    guard_handle = mapped.handles.get(guard[0].name)
-    if mapped.is_provisional or handle is None or guard_handle is None:
-        with environment.reader(views=False) as reader:
-            return [reader.get(space, key) for key in keys], (reader.mapping, reader.txn_id), reader.get(*guard)
+    if handle is None or mapped.is_provisional:
+        return _read(environment, space, keys, guard)
     try:
-        transaction = mapped.begin_read()
+        transaction = mapped.begin_read(handle)
         get = transaction.get
-        values: list[bytes | None] = [get(key, None, handle) for key in keys]
+        # One key is asked for most often, and a map has to be made.
+        values: list[bytes | None] = [get(keys[0])] if len(keys) == 1 else list(map(get, keys))
         moment = mapped.mapping, transaction.id()
-        told = None if moment == known else get(guard[1], None, guard_handle)
+        told = None
+        if moment != known:
+            guard_handle = mapped.handles.get(guard[0].name)
+            if guard_handle is None:
+                transaction.abort()
+                return _read(environment, space, keys, guard)
+            told = get(guard[1], None, guard_handle)
         transaction.abort()
     except lmdb.Error as error:
         raise translate(error, environment.path, f"read a key of {space.name}") from error
     return values, moment, told
+
+
+def _read(
+    environment: Environment, space: Keyspace, keys: Sequence[bytes], guard: Guard
+) -> tuple[list[bytes | None], Moment, bytes | None]:
+    """The same by a Reader."""
+    with environment.reader(views=False) as reader:
+        return [reader.get(space, key) for key in keys], (reader.mapping, reader.txn_id), reader.get(*guard)

@@ -102,13 +102,16 @@ class MappedFile:
         """True if the file can be written, but not through this map; addresses of it may become void, which viewers must hear."""
         return self.obstacle is None and not self._is_map_writable and not self.is_replaced
 
-    def begin_read(self) -> "lmdb.Transaction[bytes]":
-        """A read transaction whose values are bytes; takes back the slots of dead processes if all are taken."""
+    def begin_read(self, handle: "lmdb._Database | None" = None) -> "lmdb.Transaction[bytes]":
+        """A read transaction whose values are bytes; takes back the slots of dead processes if all are taken.
+
+        handle: the keyspace that is meant where none is named.
+        """
         try:
-            return self.env.begin()
+            return self.env.begin(handle)
         except lmdb.ReadersFullError:
             self.env.reader_check()
-            return self.env.begin()
+            return self.env.begin(handle)
 
     def begin_view(self) -> "lmdb.Transaction[memoryview]":
         """A read transaction whose values are memory of the map itself."""

@@ -558,11 +558,11 @@ def test_slots_of_dead_readers_are_freed_once_before_giving_up(environment: Envi
         def reader_check(self) -> None:
             calls.append("check")
 
-        def begin(self) -> object:
+        def begin(self, handle: object = None) -> object:
             calls.append("begin")
             if calls.count("begin") <= times:
                 raise lmdb.ReadersFullError("mdb_txn_begin")
-            return real.begin()
+            return real.begin(handle)
 
     monkeypatch.setattr(mapped, "env", Crowded())
     reader = environment.reader(views=False)

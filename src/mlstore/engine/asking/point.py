@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from mlstore.engine.asking.lookup import expiry, times_or_null
 from mlstore.engine.asking.selection import Selected, status_names
@@ -17,9 +18,9 @@ from mlstore.engine.meter import Meter, ViewMeter
 from mlstore.engine.versions import Scope
 from mlstore.errors import UsageError
 from mlstore.format.answers import IS_NOT_FOUND, IS_OUTSIDE_TTL, STATUSES, AnswerPlan
-from mlstore.format.keys import MAX_KEY
+from mlstore.format.keys import MAX_KEY, KeySpec
 from mlstore.format.keyscalar import ScalarEncoder
-from mlstore.format.keyvector import encode_int
+from mlstore.format.keyvector import encode_int, record_of_int
 from mlstore.format.rows import peek
 
 GLOBAL_KEY = encode_int(0)
@@ -37,19 +38,21 @@ class PointPlan:
 
     def records(self, keys: Mapping[str, Any]) -> list[bytes] | None:
         """The online records of these keys; None: one of them is null, no single value, or refused: not for this plan to say."""
-        records = []
+        if len(self.groups) == 1:
+            return self.groups[0].records(keys)
+        records: list[bytes] = []
         for group in self.groups:
-            code = group.encode(keys)
-            if code is None:
+            more = group.records(keys)
+            if more is None:
                 return None
-            for prefix in group.prefixes:
-                records.append(prefix + code)
+            records += more
         return records
 
     def answer(self, keys: Mapping[str, Any], rows: Sequence[bytes | None], now_ns: int, *, is_sample: bool) -> dict[str, Any]:
         answer = self.template.copy()
         answer.update(keys)
-        for view, row in zip(self.views, rows, strict=True):
+        for place, view in enumerate(self.views):
+            row = rows[place]
             if row is None:
                 view.meter.not_found.add_one()
                 code = IS_NOT_FOUND
@@ -70,12 +73,25 @@ class KeyGroup:
 
     columns: tuple[tuple[str, ScalarEncoder], ...]
     prefixes: tuple[bytes, ...]
+    integers: tuple[int, int] | None  # the range of the key, if it is one signed integer
+
+    def records(self, keys: Mapping[str, Any]) -> list[bytes] | None:
+        if self.integers is not None and len(self.prefixes) == 1:
+            low, high = self.integers
+            record = record_of_int(self.prefixes[0], keys[self.columns[0][0]], low, high)
+            if record is not None:
+                return [record]
+        code = self.encode(keys)
+        return None if code is None else [prefix + code for prefix in self.prefixes]
 
     def encode(self, keys: Mapping[str, Any]) -> bytes | None:
         code = b"" if self.columns else GLOBAL_KEY
         try:
             for name, encode in self.columns:
-                part = encode(keys[name])
+                value = keys[name]
+                if type(value) is list:  # many keys: the refusal would be a long one
+                    return None
+                part = encode(value)
                 if part is None:
                     return None
                 code = code + part if code else part
@@ -143,5 +159,13 @@ def plan_point(selection: Sequence[Selected], names: Sequence[str], scope: Scope
 
 
 def _key_group(group: Sequence[Selected], line: int) -> KeyGroup:
-    columns = tuple(zip(group[0].key_columns, group[0].relation.key_spec.encoders, strict=True))
-    return KeyGroup(columns, tuple(online_prefix(selected.relation, line) for selected in group))
+    spec = group[0].relation.key_spec
+    columns = tuple(zip(group[0].key_columns, spec.encoders, strict=True))
+    return KeyGroup(columns, tuple(online_prefix(selected.relation, line) for selected in group), _signed_range(spec))
+
+
+def _signed_range(spec: KeySpec) -> tuple[int, int] | None:
+    arrow = spec.dtypes[0].arrow if len(spec.dtypes) == 1 else None
+    if arrow is None or not pa.types.is_signed_integer(arrow):
+        return None
+    return -(1 << (arrow.bit_width - 1)), (1 << (arrow.bit_width - 1)) - 1

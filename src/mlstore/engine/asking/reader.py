@@ -9,6 +9,9 @@ from datetime import date
 from time import perf_counter_ns
 from typing import Any
 
+import pyarrow as pa
+
+from mlstore.engine.asking.batch import BatchPlan, plan_batch
 from mlstore.engine.asking.derived_point import DerivedPoint, derive_point
 from mlstore.engine.asking.deriving import FeaturePlan, plan_features
 from mlstore.engine.asking.point import PointPlan, plan_point
@@ -21,6 +24,7 @@ from mlstore.engine.meter import SAMPLED
 from mlstore.engine.session import ReadContext, Session
 from mlstore.engine.versions import COUNTERS, Scope
 from mlstore.errors import UsageError
+from mlstore.format.keyvector import Ints
 from mlstore.schema.frames import to_table
 from mlstore.schema.ondemand import OnDemandView
 from mlstore.schema.reference import Reference
@@ -39,13 +43,14 @@ _TICK = (COUNTERS, b"catalog")
 class _Known:
     """What is known while the catalogue stays as it is: `tick` as the file has it, and a commit that had it."""
 
-    __slots__ = ("catalog", "moment", "plans", "tick")
+    __slots__ = ("batches", "catalog", "moment", "plans", "tick")
 
     def __init__(self, tick: bytes | None, moment: Moment, catalog: Catalog | None) -> None:
         self.tick = tick
         self.moment = moment
         self.catalog = catalog
         self.plans: dict[tuple[str, ...], PointPlan | DerivedPoint | None] = {}
+        self.batches: dict[tuple[str, ...], BatchPlan | None] = {}
 
 
 class OnlineReader:
@@ -68,6 +73,8 @@ class OnlineReader:
         self._full_names = full_names
         self._status = status
         self._meter = session.meter
+        self._environment = session.environment
+        self._count = session.meter.singles.add_one
         self._known = _Known(None, (-1, -1), None)
 
     @property
@@ -78,21 +85,40 @@ class OnlineReader:
     def online_features(self, keys: Any, *, now: TimeLike | None = None, last_n: int | None = None) -> Any:
         """The newest features of one key (a dict) or of many (a `pyarrow.Table`); see `Store.online_features`."""
         if type(keys) is dict and last_n is None:
-            is_sample = not self._meter.singles.add_one() % SAMPLED
-            started = perf_counter_ns() if is_sample else 0
-            known = self._known
-            plan = known.plans.get(tuple(keys))
+            known, names = self._known, tuple(keys)
+            plan = known.plans.get(names)
             records = None if plan is None else plan.records(keys)
             if plan is not None and records is not None:
+                is_sample = not self._count() % SAMPLED
+                started = perf_counter_ns() if is_sample else 0
                 now_ns = self._now_ns(now) if plan.needs_now or is_sample or now is not None else 0
-                rows, moment, tick = glance(self._session.environment, ONLINE, records, _TICK, known.moment)
+                rows, moment, tick = glance(self._environment, ONLINE, records, _TICK, known.moment)
                 if moment == known.moment or tick == known.tick:
                     known.moment = moment
                     answer = plan.answer(keys, rows, now_ns, is_sample=is_sample)
                     if is_sample:
                         self._meter.single_latency.record(perf_counter_ns() - started)
                     return answer
+                self._meter.singles.add(-1)  # the long way counts it anew
+            batch = known.batches.get(names)
+            ints = None if batch is None else batch.ints(keys)
+            if batch is not None and ints is not None:
+                table = self._answer_batch(known, batch, ints, now)
+                if table is not None:
+                    return table
         return self._prepare_and_answer(keys, self._now_ns(now), None if last_n is None else require_length(last_n))
+
+    def _answer_batch(self, known: _Known, batch: BatchPlan, ints: Ints, now: TimeLike | None) -> pa.Table | None:
+        """What the plan says; None if it is of another catalogue than the rows."""
+        started, now_ns = perf_counter_ns(), self._now_ns(now)
+        rows, moment, tick = glance(self._environment, ONLINE, batch.records(ints), _TICK, known.moment)
+        if moment != known.moment and tick != known.tick:
+            return None
+        known.moment = moment
+        answer = batch.answer(ints, rows, now_ns, self._meter)
+        self._meter.batches.add_one()
+        self._meter.batch_latency.record(perf_counter_ns() - started)
+        return answer
 
     def check(self) -> None:
         """Refuse a selection that the catalogue of now does not know."""
@@ -109,6 +135,7 @@ class OnlineReader:
                     return last_rows_of_one(context, plan.stored, keys, ask, last_n)
                 plan.require_brought(keys, "keys")
                 self._prepare(context, tuple(keys))
+                self._count()
                 return plan.finish_one(keys, answer_one(context, plan.stored, keys, ask, self._meter))
         started = perf_counter_ns()
         table = to_table(keys, what="keys")
@@ -118,6 +145,7 @@ class OnlineReader:
                 plan.require_stored("last_n=")
                 return last_rows(context, plan.stored, table, ask, last_n)
             plan.require_brought(table.column_names, "keys")
+            self._prepare(context, tuple(table.column_names))
             answer = plan.finish_table(table, answer_many(context, plan.stored, table, ask, self._meter))
         self._meter.batches.add_one()
         self._meter.batch_latency.record(perf_counter_ns() - started)
@@ -133,16 +161,18 @@ class OnlineReader:
             known = _Known(context.reader.get(*_TICK), (context.reader.mapping, context.reader.txn_id), context.catalog)
         if len(known.plans) >= REMEMBERED:
             known.plans.clear()
+            known.batches.clear()
         if names not in known.plans:
-            known.plans[names] = self._plan(context, names)
+            known.plans[names], known.batches[names] = self._plan(context, names)
         self._known = known
 
-    def _plan(self, context: ReadContext, names: tuple[str, ...]) -> PointPlan | DerivedPoint | None:
+    def _plan(self, context: ReadContext, names: tuple[str, ...]) -> tuple[PointPlan | DerivedPoint | None, BatchPlan | None]:
         # A glance sees what is committed: not the rows of a transaction under way, which its own handle has to see.
         if not self._session.lends:
-            return None
-        plan = self._select(context, names)
-        return derive_point(plan, plan_point(plan.stored, names, context.scope, self._meter, status=self._status))
+            return None, None
+        plan, scope = self._select(context, names), context.scope
+        point = plan_point(plan.stored, names, scope, self._meter, status=self._status)
+        return derive_point(plan, point), None if plan.steps else plan_batch(plan.stored, names, scope, status=self._status)
 
     def _now_ns(self, now: TimeLike | None) -> int:
         return self._session.clock_us() * 1000 if now is None else instant_ns(now)

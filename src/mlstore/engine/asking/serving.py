@@ -9,21 +9,22 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlstore.engine.asking.lookup import Answer, expiry, status_array, status_codes, times_or_null
+from mlstore.engine.asking.newest import NewestRows, beside
 from mlstore.engine.asking.point import oldest_tick
 from mlstore.engine.asking.questions import window_tick
 from mlstore.engine.asking.selection import Selected, status_names
 from mlstore.engine.asking.windowed import WindowAnswer
 from mlstore.engine.history.asof import newest_questions
 from mlstore.engine.history.block import NO_NUMBERS
-from mlstore.engine.history.online import get_rows
-from mlstore.engine.meter import SAMPLED, Meter
+from mlstore.engine.history.online import ONLINE, get_rows, online_prefix
+from mlstore.engine.meter import Meter
 from mlstore.engine.session import ReadContext
 from mlstore.engine.windows.answering import WindowQuestions
 from mlstore.engine.windows.tilereading import answer_live
 from mlstore.errors import SchemaMismatchError, UsageError
 from mlstore.format.answers import NOT_FOUND
 from mlstore.format.keys import Factorized, Keys, encode_key, factorize, line_up
-from mlstore.format.rows import RowHeads, peek_many
+from mlstore.format.rows import peek_many
 from mlstore.schema.conform import conform_keys
 
 
@@ -39,7 +40,7 @@ class Ask:
 class Found:
     """One view's answer, a row per row of keys."""
 
-    columns: list[pa.Array]
+    batch: pa.RecordBatch
     status: pa.Array | None
     event_time: pa.Array | None
     valid_to: pa.Array | None
@@ -53,7 +54,7 @@ def answer_one(context: ReadContext, selection: Sequence[Selected], keys: Mappin
     answer = dict(keys)
     for selected in selection:
         found = _answer(context, selected, one_key(selected, keys), ask, meter)
-        answer.update(zip(selected.outputs, (column[0].as_py() for column in found.columns), strict=True))
+        answer.update(zip(selected.outputs, (column[0].as_py() for column in found.batch.columns), strict=True))
         if ask.status:
             answer.update(zip(status_names(selected), (column[0].as_py() for column in found.told()), strict=True))
     return answer
@@ -69,15 +70,16 @@ def one_key(selected: Selected, keys: Mapping[str, Any]) -> Factorized:
 
 def answer_many(context: ReadContext, selection: Sequence[Selected], table: pa.Table, ask: Ask, meter: Meter) -> pa.Table:
     """The keys with the features of each, in their order."""
-    names, columns = table.column_names, table.columns
     asked = AskedKeys(table)
-    for selected in selection:
-        found = _answer(context, selected, asked.of(selected, is_sorted=_needs_history(context, selected)), ask, meter)
-        names = [*names, *selected.outputs]
-        columns = [*columns, *found.columns]
-        if ask.status:
-            names += status_names(selected)
-            columns += found.told()
+    found = [
+        _answer(context, selected, asked.of(selected, is_sorted=_needs_history(context, selected)), ask, meter) for selected in selection
+    ]
+    if not ask.status:
+        return beside(table, [answer.batch for answer in found])
+    names, columns = table.column_names, table.columns
+    for selected, answer in zip(selection, found, strict=True):
+        names = [*names, *selected.outputs, *status_names(selected)]
+        columns = [*columns, *answer.batch.columns, *answer.told()]
     return pa.Table.from_arrays(columns, names=names)
 
 
@@ -112,36 +114,30 @@ def _answer(context: ReadContext, selected: Selected, asked: Factorized, ask: As
         return _from_windows(context, selected, asked, ask)
     if _needs_history(context, selected):
         return _spread(_from_history(context, selected, asked.keys, ask), asked.codes)
-    heads = peek_many(get_rows(context.reader, relation, context.scope, asked.keys.encoded()))
-    outside = None if selected.ttl_ns is None else heads.found & (heads.event_time < oldest_tick(selected, ask.now_ns))
-    _count(meter, selected, heads, outside, ask)
-    shown = heads.shown(asked.codes, hidden=outside)
-    columns = relation.rows.decode_heads(shown, selected.numbers).columns
+    reader = context.catalog.remember(("newest", selected), lambda: NewestRows(selected))
+    heads = peek_many(_online_rows(context, selected, asked.keys))
+    newest = reader.read(heads, asked.codes, ask.now_ns, meter)
     if not ask.status:
-        return Found(columns, None, None, None)
+        return Found(newest.batch, None, None, None)
+    shown, outside = newest.shown, newest.outside
     times = times_or_null(shown.event_time, shown.found, relation.layout)
     valid_to = times_or_null(expiry(shown.event_time, selected), shown.found, relation.layout)
     is_outside = np.zeros(len(shown.found), np.bool_) if outside is None else heads.shown(asked.codes, hidden=~outside).found
-    return Found(columns, status_array(status_codes(shown.found, is_outside, columns)), times, valid_to)
+    return Found(newest.batch, status_array(status_codes(shown.found, is_outside, newest.batch.columns)), times, valid_to)
+
+
+def _online_rows(context: ReadContext, selected: Selected, keys: Keys) -> list[bytes | None]:
+    if context.scope.ancestry:
+        return get_rows(context.reader, selected.relation, context.scope, keys.encoded())
+    return context.reader.get_many(ONLINE, keys.records(online_prefix(selected.relation, context.scope.line)))
 
 
 def _spread(found: Found, codes: NDArray[np.int32]) -> Found:
     rows = pa.array(codes, mask=codes < 0)
-    columns = [column.take(rows) for column in found.columns]
+    batch = found.batch.take(rows)
     if found.status is None or found.event_time is None or found.valid_to is None:
-        return Found(columns, None, None, None)
-    return Found(columns, found.status.take(rows).fill_null(NOT_FOUND), found.event_time.take(rows), found.valid_to.take(rows))
-
-
-def _count(meter: Meter, selected: Selected, heads: RowHeads, outside: NDArray[np.bool_] | None, ask: Ask) -> None:
-    view = meter.view(selected.relation.table)
-    view.not_found.add(len(heads.found) - int(np.count_nonzero(heads.found)))
-    shown = heads.found
-    if outside is not None:
-        view.outside_ttl.add(int(np.count_nonzero(outside)))
-        shown = shown & ~outside
-    for time in heads.event_time[::SAMPLED][shown[::SAMPLED]].tolist():
-        view.ages.record(ask.now_ns - time * selected.relation.layout.ticks_ns)
+        return Found(batch, None, None, None)
+    return Found(batch, found.status.take(rows).fill_null(NOT_FOUND), found.event_time.take(rows), found.valid_to.take(rows))
 
 
 def _from_history(context: ReadContext, selected: Selected, keys: Keys, ask: Ask) -> Found:
@@ -149,9 +145,10 @@ def _from_history(context: ReadContext, selected: Selected, keys: Keys, ask: Ask
     if selected.ttl_ns is not None:
         questions = replace(questions, oldest=np.full(len(keys), oldest_tick(selected, ask.now_ns), np.int64))
     answer = Answer(context.history(selected.relation), selected, questions, len(keys))
+    batch = pa.RecordBatch.from_arrays(answer.columns, selected.outputs)
     if not ask.status:
-        return Found(answer.columns, None, None, None)
-    return Found(answer.columns, answer.status, answer.event_time, answer.valid_to)
+        return Found(batch, None, None, None)
+    return Found(batch, answer.status, answer.event_time, answer.valid_to)
 
 
 def _from_windows(context: ReadContext, selected: Selected, asked: Factorized, ask: Ask) -> Found:
@@ -161,11 +158,12 @@ def _from_windows(context: ReadContext, selected: Selected, asked: Factorized, a
     if not ask.status:
         columns = answer_live(context, selected.relation, selected.numbers, asked, now)
         if columns is not None:
-            return Found(columns, None, None, None)
+            return Found(pa.RecordBatch.from_arrays(columns, selected.outputs), None, None, None)
     answer = WindowAnswer(context.history(selected.stored), selected, questions, status=ask.status)
+    batch = pa.RecordBatch.from_arrays(answer.columns, selected.outputs)
     if not ask.status:
-        return Found(answer.columns, None, None, None)
-    return Found(answer.columns, answer.status, answer.event_time, answer.valid_to)
+        return Found(batch, None, None, None)
+    return Found(batch, answer.status, answer.event_time, answer.valid_to)
 
 
 def require_keys(selected: Selected, given: Sequence[str]) -> None:

@@ -87,7 +87,9 @@ class Unpacked:
             wanted = (
                 [other for other in range(len(self.relation.layout.features)) if other not in self.columns] if self.columns else [number]
             )
-            self.columns.update(zip(wanted, self.relation.rows.decode_heads(self.heads, wanted).columns, strict=True))
+            self.columns.update(
+                zip(wanted, self.relation.rows.batches(wanted, list(map(str, wanted))).read(self.heads).columns, strict=True)
+            )
         return self.columns[number]
 
 

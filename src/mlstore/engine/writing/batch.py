@@ -72,7 +72,10 @@ class Batch:
         """The features of the rows."""
         address = np.uintp(self.laid.ctypes.data) + self.cuts[:-1].astype(np.uintp)
         plan = self.relation.plan
-        return plan.read_columns(address, np.diff(self.cuts), plan.positions(None))
+        columns: list[pa.Array] = (
+            plan.batches(plan.positions(None), [name for name, _ in plan.fields]).read(address, np.diff(self.cuts)).columns
+        )
+        return columns
 
     def newest(self) -> list[bytes]:
         """The newest row of each key."""
