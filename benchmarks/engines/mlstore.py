@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 import mlstore as ml
+from benchmarks.events import AMOUNT, FUNCTIONS, LENGTHS_US, Events
 from benchmarks.history import KEY, TIME, History, View
 from benchmarks.workload import NotHere
 
@@ -100,6 +101,20 @@ class Engine:
         for view in views.values():
             labels = asof_join(labels, view, on=TIME, by=KEY)
         return labels
+
+    def build_events(self, events: Events, store: Path) -> None:
+        entity = ml.Entity(KEY, keys={KEY: ml.int64})
+        table = ml.Table("events", schema={KEY: ml.int64, AMOUNT: ml.float64}, key=[KEY], timestamp=TIME)
+        windows = ml.WindowView("spend", entity=entity, source=table, aggregations=[ml.agg(AMOUNT, FUNCTIONS, windows=[*LENGTHS_US])])
+        with ml.open(store / STORE) as opened:
+            opened.apply(entity, table, windows)
+            opened.write("events", events.reader())
+
+    def open_events(self, store: Path) -> None:
+        self.open_views(store)
+
+    def aggregate(self, labels: pa.Table) -> pa.Table:
+        return self._store.training_set(labels, ["spend"])
 
     def describe(self) -> str:
         """How the history lies in the file."""
