@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mlstore.engine.asking import explain, reading, reproducing, training
+from mlstore.engine.asking import explain, explanation, reading, reproducing, training
 from mlstore.engine.asking.questions import KnownAt
 from mlstore.engine.asking.selection import Features
 from mlstore.face.base import Face, check_choice
@@ -96,7 +96,7 @@ class Asking(Face):
 
     def explain(
         self, label: Mapping[str, Any], feature: Features, *, timestamp: str = "event_timestamp", known_at: KnownAt = None
-    ) -> explain.Explanation:
+    ) -> explanation.Explanation:
         """Why one cell of a training set holds what it holds: the rows of its key, and why each won or lost."""
         with self._session.reading() as context:
             return explain.explain(context, label, feature, timestamp=timestamp, known_at=known_at)

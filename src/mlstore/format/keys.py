@@ -33,6 +33,7 @@ __all__ = [
     "KeyKind",
     "KeySpec",
     "Keys",
+    "component_ends",
     "decode_keys",
     "encode_key",
     "factorize",
@@ -246,6 +247,20 @@ def decode_keys(spec: KeySpec, keys: Keys) -> list[pa.Array]:
     if not np.array_equal(cursors, ends):
         _check_whole(int(np.argmax(cursors != ends)))
     return columns
+
+
+def component_ends(spec: KeySpec, keys: Keys, components: int) -> Ints:
+    """Where the first so many components of each key end in `keys.data`."""
+    cursors, ends = keys.offsets[:-1].copy(), np.ascontiguousarray(keys.offsets[1:])
+    for dtype in spec.dtypes[:components]:
+        if not is_text(dtype.arrow):
+            cursors += 8
+            continue
+        lengths = np.empty(len(ends), np.int64)
+        _check_whole(measure_unescaped(keys.data, ends, cursors, lengths))
+        offsets = sums(lengths)
+        write_unescaped(keys.data, cursors, offsets, np.empty(offsets[-1], np.uint8))
+    return cursors
 
 
 def _decode_texts(arrow: pa.DataType, data: Bytes, ends: Ints, cursors: Ints) -> pa.Array:

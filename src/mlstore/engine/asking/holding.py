@@ -11,6 +11,7 @@ from mlstore.engine.history.block import Block
 from mlstore.engine.history.offline import MAX_TIME, MIN_TIME
 from mlstore.engine.history.segments import is_stored
 from mlstore.engine.session import ReadContext, Session
+from mlstore.engine.windows.answering import source_numbers
 from mlstore.format.keys import Keys
 from mlstore.storage.lease import Lease
 
@@ -38,9 +39,10 @@ def hold(session: Session, context: ReadContext, selection: Sequence[Selected]) 
     """The histories of what is selected as the context sees them; None if some segment cannot be leased."""
     held = []
     for selected in selection:
-        blocks = context.history(selected.relation).blocks()
+        blocks = context.history(selected.stored).blocks()
+        numbers = selected.numbers if selected.relation.window is None else source_numbers(selected.relation, selected.numbers)
         for block in blocks:
-            block.open(selected.numbers)
+            block.open(numbers)
         leases = [context.reader.leases.acquire(block.segment) for block in blocks if block.segment is not None]
         held.append(HeldHistory(tuple(lease for lease in leases if lease is not None), tuple(blocks)))
         if None in leases:

@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 from mlstore.engine.asking.reading import Rows
 from mlstore.engine.asking.selection import Selected, select, status_names
 from mlstore.engine.asking.serving import Ask, answer_many
-from mlstore.engine.history.offline import History
 from mlstore.engine.history.online import ONLINE, online_prefix
 from mlstore.engine.meter import Meter
 from mlstore.engine.session import ReadContext, Session
+from mlstore.engine.windows.prefixes import first_prefixes
 from mlstore.errors import UsageError
 from mlstore.format.answers import NOT_FOUND
 from mlstore.format.keys import Keys, decode_keys
@@ -92,10 +92,13 @@ class _Range:
         """The next keys in order, as they stand in the file."""
         low = self._low if after is None else max(self._low, after + b"\0")
         scope = self._context.scope
-        if scope.is_live and not scope.ancestry and not any(selected.relation.layout.last_valid for selected in self._selection):
-            found = {key for selected in self._selection for key in self._online_keys(selected, low)}
-        else:
-            found = {key for selected in self._selection for key in self._history_keys(self._context.history(selected.relation), low)}
+        is_plain = scope.is_live and not scope.ancestry
+        found = set[bytes]()
+        for selected in self._selection:
+            if is_plain and selected.relation.window is None and not selected.relation.layout.last_valid:
+                found.update(self._online_keys(selected, low))
+            else:
+                found.update(self._history_keys(selected, low))
         return sorted(found)[:BATCH_KEYS]
 
     def answer(self, keys: Sequence[bytes]) -> pa.Table:
@@ -115,11 +118,14 @@ class _Range:
         records = self._context.reader.scan(ONLINE, start=prefix + low, stop=stop, keys_only=True)
         return [record[len(prefix) :] for record, _ in islice(records, BATCH_KEYS)]
 
-    def _history_keys(self, history: History, low: bytes) -> Iterator[bytes]:
-        for block in history.blocks():
+    def _history_keys(self, selected: Selected, low: bytes) -> Iterator[bytes]:
+        for block in self._context.history(selected.stored).blocks():
             first = block.keys.lower_bound(low)
             last = len(block.keys) if self._high is None else block.keys.lower_bound(self._high)
-            yield from block.keys.slice(first, min(last, first + BATCH_KEYS)).encoded()
+            if selected.relation.window is None:
+                yield from block.keys.slice(first, min(last, first + BATCH_KEYS)).encoded()
+            else:
+                yield from first_prefixes(block.keys.slice(first, last), selected.stored.key_spec, selected.relation.key_spec, BATCH_KEYS)
 
     def _bounds(self) -> tuple[bytes, bytes | None]:
         prefix, start, stop = (self._encode(bound) for bound in (self._ask.prefix, self._ask.start, self._ask.stop))

@@ -122,7 +122,12 @@ def plan_point(selection: Sequence[Selected], names: Sequence[str], scope: Scope
     groups: dict[tuple[str, ...], list[Selected]] = {}
     for selected in selection:
         columns = selected.key_columns
-        if selected.relation.layout.last_valid or selected.way.offset_ns or not set(columns) <= set(names):
+        if (
+            selected.relation.window is not None
+            or selected.relation.layout.last_valid
+            or selected.way.offset_ns
+            or not set(columns) <= set(names)
+        ):
             return None
         groups.setdefault((*columns, *map(str, selected.relation.key_spec.dtypes)), []).append(selected)
         template |= dict.fromkeys(selected.outputs)

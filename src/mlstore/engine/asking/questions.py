@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mlstore.engine.asking.selection import Selected
 from mlstore.engine.history.asof import Questions, group_questions
 from mlstore.engine.history.block import NO_NUMBERS, Int64
+from mlstore.engine.windows.answering import WindowQuestions
 from mlstore.errors import InvalidDataError, NameClashError, SchemaMismatchError
 from mlstore.format.keys import Keys, factorize
 from mlstore.schema.conform import conform_keys
@@ -49,6 +50,16 @@ class Asker:
             self._questions[question] = group_questions(keys, codes, latest, oldest, self._known(times, layout))
         return self._questions[question]
 
+    def window_questions(self, selected: Selected) -> WindowQuestions:
+        """The same, of a window view."""
+        layout, offset = selected.relation.layout, selected.way.offset_ns
+        keys, codes = self._factorized(selected)
+        times = self._labels[self._clocks.timestamp]
+        known_at = self._clocks.known_at
+        if known_at is None or known_at == "label":
+            return WindowQuestions(keys, codes, window_ticks(times, layout, minus_ns=offset), self._known(times, layout))
+        return WindowQuestions(keys, codes, window_ticks(times, layout, minus_ns=offset), NO_NUMBERS, known_tick(known_at, layout))
+
     def label_ticks(self, selected: Selected) -> Int64:
         """The labels' own times in the view's ticks; NULL_TIME: a null."""
         return floor_to_unit(self._labels[self._clocks.timestamp], selected.relation.layout.time_unit)
@@ -75,8 +86,7 @@ class Asker:
             return NO_NUMBERS
         if isinstance(known_at, str) and known_at == "label":
             return floor_to_unit(times, layout.time_unit)
-        known = known_instant(known_at)
-        return np.full(len(times), known if layout.time_unit == "ns" else known // 1000, np.int64)
+        return np.full(len(times), known_tick(known_at, layout), np.int64)
 
 
 def latest_ticks(times: pa.ChunkedArray, layout: Layout, *, minus_ns: int = 0) -> Int64:
@@ -85,6 +95,21 @@ def latest_ticks(times: pa.ChunkedArray, layout: Layout, *, minus_ns: int = 0) -
         return floor_to_unit(times, layout.time_unit, minus_ns=minus_ns)
     above = ceil_to_unit(times, layout.time_unit, minus_ns=minus_ns)
     return np.where(above == NULL_TIME, NULL_TIME, shifted(above, -1))
+
+
+def window_ticks(times: pa.ChunkedArray, layout: Layout, *, minus_ns: int = 0) -> Int64:
+    """The moments that windows are asked at: e <= t is e <= floor(t), and e < t is e < ceil(t). NULL_TIME: a null."""
+    return (ceil_to_unit if layout.is_strict else floor_to_unit)(times, layout.time_unit, minus_ns=minus_ns)
+
+
+def window_tick(time_ns: int, layout: Layout) -> int:
+    """The same of one instant."""
+    return -(-time_ns // layout.ticks_ns) if layout.is_strict else time_ns // layout.ticks_ns
+
+
+def known_tick(known_at: KnownAt, layout: Layout) -> int:
+    """A knowledge bound given as a time, in the view's ticks."""
+    return known_instant(known_at) // layout.ticks_ns
 
 
 def known_instant(known_at: KnownAt) -> int:

@@ -9,8 +9,11 @@ from mlstore.errors import NameClashError, UnknownNameError, UsageError
 from mlstore.schema.reference import Reference, parse_reference
 from mlstore.schema.service import FeatureService
 from mlstore.schema.view import FeatureView
+from mlstore.schema.window_view import WindowView
 
-Features = str | FeatureView | FeatureService | Reference | Sequence[str | FeatureView | FeatureService | Reference]
+Features = (
+    str | FeatureView | WindowView | FeatureService | Reference | Sequence[str | FeatureView | WindowView | FeatureService | Reference]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,11 @@ class Selected:
     @property
     def ttl_ns(self) -> int | None:
         return self.relation.layout.ttl_ns if self.way.ttl_ns is None else self.way.ttl_ns
+
+    @property
+    def stored(self) -> Relation:
+        """Whose rows answer: its own, or those of a window view's source."""
+        return self.relation if self.relation.window is None else self.relation.window.source
 
     @property
     def references(self) -> list[str]:
@@ -79,6 +87,10 @@ def _check_keys(relation: Relation, reference: Reference) -> None:
     for name, _ in reference.keys:
         if name not in keys:
             raise UsageError(f"{str(reference)!r}: {relation.label} has no key {name!r}", hint=suggest(name, keys))
+    if relation.window is not None and reference.ttl_ns is not None:
+        raise UsageError(
+            f"{str(reference)!r}: {relation.label} is a window view, which has no ttl", hint="its windows say how old an event may be"
+        )
 
 
 def status_names(selected: Selected) -> list[str]:
@@ -87,10 +99,10 @@ def status_names(selected: Selected) -> list[str]:
 
 
 def _references(catalog: Catalog, features: Features) -> Iterable[Reference]:
-    if isinstance(features, str | FeatureView | FeatureService | Reference):
+    if isinstance(features, str | FeatureView | WindowView | FeatureService | Reference):
         features = [features]
     for feature in features:
-        if isinstance(feature, FeatureView):
+        if isinstance(feature, FeatureView | WindowView):
             yield Reference(feature.name)
         elif isinstance(feature, Reference):
             yield feature

@@ -55,6 +55,7 @@ def last_rows_of_one(context: ReadContext, selection: Sequence[Selected], keys: 
 
 
 def _named_lists(context: ReadContext, selected: Selected, asked: Factorized, ask: Ask, last_n: int) -> dict[str, pa.Array]:
+    selected.relation.require_rows("list with last_n=")
     found = _Newest(context.history(selected.relation), asked.keys, last_n, oldest_tick(selected, ask.now_ns))
     rows = pa.array(np.where(asked.codes < 0, len(asked.keys), asked.codes))
     named = {name: found.lists(number).take(rows) for name, number in zip(selected.outputs, selected.numbers, strict=True)}

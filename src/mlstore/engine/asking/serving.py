@@ -10,11 +10,15 @@ from numpy.typing import NDArray
 
 from mlstore.engine.asking.lookup import Answer, expiry, status_array, status_codes, times_or_null
 from mlstore.engine.asking.point import oldest_tick
+from mlstore.engine.asking.questions import window_tick
 from mlstore.engine.asking.selection import Selected, status_names
+from mlstore.engine.asking.windowed import WindowAnswer
 from mlstore.engine.history.asof import newest_questions
+from mlstore.engine.history.block import NO_NUMBERS
 from mlstore.engine.history.online import get_rows
 from mlstore.engine.meter import SAMPLED, Meter
 from mlstore.engine.session import ReadContext
+from mlstore.engine.windows.answering import WindowQuestions
 from mlstore.errors import SchemaMismatchError, UsageError
 from mlstore.format.answers import NOT_FOUND
 from mlstore.format.keys import Factorized, Keys, encode_key, factorize, line_up
@@ -97,12 +101,14 @@ class AskedKeys:
 
 def _needs_history(context: ReadContext, selected: Selected) -> bool:
     """Whether the answer is not the online row, but what it was at a past version, or where each feature reaches back on its own."""
-    return not context.scope.is_live or selected.relation.layout.last_valid
+    return not context.scope.is_live or selected.relation.layout.last_valid or selected.relation.window is not None
 
 
 def _answer(context: ReadContext, selected: Selected, asked: Factorized, ask: Ask, meter: Meter) -> Found:
     """What a view answers, a row per code."""
     relation = selected.relation
+    if relation.window is not None:
+        return _from_windows(context, selected, asked, ask)
     if _needs_history(context, selected):
         return _spread(_from_history(context, selected, asked.keys, ask), asked.codes)
     heads = peek_many(get_rows(context.reader, relation, context.scope, asked.keys.encoded()))
@@ -142,6 +148,16 @@ def _from_history(context: ReadContext, selected: Selected, keys: Keys, ask: Ask
     if selected.ttl_ns is not None:
         questions = replace(questions, oldest=np.full(len(keys), oldest_tick(selected, ask.now_ns), np.int64))
     answer = Answer(context.history(selected.relation), selected, questions, len(keys))
+    if not ask.status:
+        return Found(answer.columns, None, None, None)
+    return Found(answer.columns, answer.status, answer.event_time, answer.valid_to)
+
+
+def _from_windows(context: ReadContext, selected: Selected, asked: Factorized, ask: Ask) -> Found:
+    """What is in the windows now, a row per code; of a null key, as of one without events."""
+    now = window_tick(ask.now_ns, selected.relation.layout)
+    questions = WindowQuestions(asked.keys, asked.codes, np.full(len(asked.codes), now, np.int64), NO_NUMBERS)
+    answer = WindowAnswer(context.history(selected.stored), selected, questions, status=ask.status)
     if not ask.status:
         return Found(answer.columns, None, None, None)
     return Found(answer.columns, answer.status, answer.event_time, answer.valid_to)

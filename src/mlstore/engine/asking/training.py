@@ -19,6 +19,7 @@ from mlstore.engine.asking.holding import hold
 from mlstore.engine.asking.lookup import Answer
 from mlstore.engine.asking.questions import Asker, KnownAt, LabelClocks, check_labels, known_instant
 from mlstore.engine.asking.selection import Features, Selected, select, status_names
+from mlstore.engine.asking.windowed import WindowAnswer
 from mlstore.engine.history.offline import Blocks
 from mlstore.engine.parallel import in_parallel
 from mlstore.engine.session import ReadContext, Session
@@ -53,7 +54,7 @@ def training_set(session: Session, labels: Any, features: Features, options: Opt
 def join_labels(context: ReadContext, table: pa.Table, features: Features, options: Options) -> pa.Table:
     """A table of labels with its features, and where they come from."""
     selection = _select(context, table.schema, features, options)
-    joiner = _Joiner(selection, [context.history(selected.relation) for selected in selection], options)
+    joiner = _Joiner(selection, [context.history(selected.stored) for selected in selection], options)
     pieces = [joiner.join(piece) for piece in _pieces(table)]
     columns = [pa.chunked_array(chunks) for chunks in zip(*pieces, strict=True)]
     schema = joiner.schema(table.schema, columns)
@@ -72,7 +73,7 @@ def _stream(session: Session, labels: pa.RecordBatchReader, features: Features, 
         selection = _select(context, labels.schema, features, options)
         held = hold(session, context, selection)
         if held is None:  # nothing here can keep segments in place but the transaction itself
-            histories: Sequence[Blocks] = [context.history(selected.relation) for selected in selection]
+            histories: Sequence[Blocks] = [context.history(selected.stored) for selected in selection]
             transaction = stack.pop_all()
         else:
             histories, transaction = held, ExitStack()
@@ -130,7 +131,7 @@ class _Joiner:
         asker = Asker(labels, self._clocks)
         columns: list[pa.Array] = []
         for selected, history in zip(self._selection, self._histories, strict=True):
-            answer = Answer(history, selected, asker.questions(selected), labels.num_rows)
+            answer = self._answer(history, selected, asker, labels.num_rows)
             columns += answer.columns
             if self._options.status:
                 columns += [answer.status, answer.event_time, answer.valid_to]
@@ -138,6 +139,12 @@ class _Joiner:
                 name = f"{selected.way.prefix}{selected.relation.label}"
                 self._leaks[name] += answer.count_unknown(asker.label_ticks(selected))
         return columns
+
+    def _answer(self, history: Blocks, selected: Selected, asker: Asker, length: int) -> Answer | WindowAnswer:
+        if selected.relation.window is None:
+            return Answer(history, selected, asker.questions(selected), length)
+        options = self._options
+        return WindowAnswer(history, selected, asker.window_questions(selected), status=options.status, unknown=options.leakage != "ignore")
 
     def schema(self, labels: pa.Schema, columns: Sequence[pa.Array | pa.ChunkedArray]) -> pa.Schema:
         return pa.schema([*labels, *(pa.field(name, column.type) for name, column in zip(self._names, columns, strict=True))])

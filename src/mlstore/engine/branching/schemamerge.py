@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mlstore.engine.branching.threeway import OURS, THEIRS, UNRESOLVED
-from mlstore.engine.catalog import Catalog, CatalogEntry, Definition
-from mlstore.engine.writing.registration import Change
+from mlstore.engine.catalog import Catalog, CatalogEntry
+from mlstore.engine.writing.registration import ORDER, Change
+from mlstore.schema.declarations import same
 from mlstore.schema.dtypes import DType, widens
 from mlstore.schema.evolution import evolve
-
-_ORDER = ("entity", "table", "view", "service")
+from mlstore.schema.record import Definition
 
 Place = tuple[str, str, int]  # kind, name, version
 
@@ -43,7 +43,7 @@ def plan_schema_merge(base: Catalog, ours: Catalog, theirs: Catalog, choice: str
     plan = SchemaPlan([], [])
     before, mine = _by_place(base), _by_place(ours)
     taken = {(entry.kind != "entity", entry.name): entry.kind for entry in ours.current()}
-    for place, entry in sorted(_by_place(theirs).items(), key=lambda item: (_ORDER.index(item[1].kind), item[0])):
+    for place, entry in sorted(_by_place(theirs).items(), key=lambda item: (ORDER.index(item[1].kind), item[0])):
         was, now = before.get(place), mine.get(place)
         if was is not None and was.definition == entry.definition:
             continue
@@ -88,9 +88,9 @@ def _attributes(base: Definition | None, ours: Definition, theirs: Definition) -
 
 
 def _merge_values(is_new: bool, base: Any, ours: Any, theirs: Any, choice: str) -> Any:
-    if ours == theirs or (not is_new and theirs == base):
+    if same(ours, theirs) or (not is_new and same(theirs, base)):
         return ours
-    if not is_new and ours == base:
+    if not is_new and same(ours, base):
         return theirs
     return {OURS: ours, THEIRS: theirs, UNRESOLVED: UNRESOLVED_VALUE}[choice]
 

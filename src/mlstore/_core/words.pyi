@@ -1,0 +1,1 @@
+"""Words: 64-bit integers whose number is not known beforehand; for kernels only."""
