@@ -109,6 +109,7 @@ class Engine:
         with ml.open(store / STORE) as opened:
             opened.apply(entity, table, windows)
             opened.write("events", events.reader())
+            opened.optimize()
 
     def open_events(self, store: Path) -> None:
         self.open_views(store)
