@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +50,10 @@ class Meter:
         if cpu:
             step.cpu_seconds.append(time.process_time() - worked)
         step.peak_bytes = max(step.peak_bytes, resident_bytes("VmHWM") - before)
+
+    def add(self, name: str, seconds: Sequence[float], *, rows: int = 0) -> None:
+        """Note times that the workload took itself, of what is over in microseconds."""
+        self.steps.setdefault(name, Step(rows)).seconds.extend(seconds)
 
     def size(self, name: str, size_bytes: int) -> None:
         """Note how many bytes on disk something takes."""

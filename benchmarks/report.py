@@ -11,6 +11,8 @@ from benchmarks.runner import Run
 
 # From so many samples on, a step is a distribution and shows its median and its 99th percentile.
 MANY = 20
+# And from so many on, the one in a thousand says something.
+VERY_MANY = 10_000
 # Peaks below are noise of the allocator.
 NOTABLE_BYTES = 32_000_000
 
@@ -54,6 +56,8 @@ def _step_rows(name: str, runs: Sequence[Run]) -> Iterator[Row]:
     if max(len(step.seconds) for step in steps) >= MANY:
         yield Row(f"{name}, p50", "seconds", {engine: quantile(values, 0.5) for engine, values in samples.items()})
         yield Row(f"{name}, p99", "seconds", {engine: quantile(values, 0.99) for engine, values in samples.items()})
+        if rare := {engine: quantile(values, 0.999) for engine, values in samples.items() if len(values) >= VERY_MANY}:
+            yield Row(f"{name}, p99.9", "seconds", rare)
         return
     yield Row(name, "seconds", {engine: statistics.median(values) for engine, values in samples.items()})
     if worked := _pool((run.engine, run.steps[name].cpu_seconds) for run in runs if name in run.steps and run.steps[name].cpu_seconds):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 import mlstore as ml
+from benchmarks import features as online
 from benchmarks.events import AMOUNT, FUNCTIONS, LENGTHS_US, Events
 from benchmarks.history import KEY, TIME, History, View
 from benchmarks.workload import NotHere
@@ -30,6 +33,8 @@ def installed_version() -> str:
         return "from source"
 
 
+# The types of the online workload's features.
+TYPES = {pa.float64(): ml.float64, pa.int64(): ml.int64, pa.bool_(): ml.bool_, pa.string(): ml.string}
 VIEWS = tuple(view.name for view in History(0).views)
 
 
@@ -38,11 +43,13 @@ class Engine:
 
     version = installed_version()
     keeps_open = True
+    durabilities: tuple[online.Durability, ...] = ("full", "normal")
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._path = folder / "readings.mls"
         self._opened: ml.Store | None = None
+        self._live = 0
 
     def bulk_write(self, table: pa.Table) -> None:
         self.open()
@@ -103,11 +110,8 @@ class Engine:
         return labels
 
     def build_events(self, events: Events, store: Path) -> None:
-        entity = ml.Entity(KEY, keys={KEY: ml.int64})
-        table = ml.Table("events", schema={KEY: ml.int64, AMOUNT: ml.float64}, key=[KEY], timestamp=TIME)
-        windows = ml.WindowView("spend", entity=entity, source=table, aggregations=[ml.agg(AMOUNT, FUNCTIONS, windows=[*LENGTHS_US])])
         with ml.open(store / STORE) as opened:
-            opened.apply(entity, table, windows)
+            opened.apply(*spending())
             opened.write("events", events.reader())
             opened.optimize()
 
@@ -117,16 +121,96 @@ class Engine:
     def aggregate(self, labels: pa.Table) -> pa.Table:
         return self._store.training_set(labels, ["spend"])
 
+    def open_live(self, store: Path) -> None:
+        """Each time in a folder of its own."""
+        self._live += 1
+        folder = self.folder / f"live-{self._live}"
+        folder.mkdir()
+        self._opened = ml.open(folder / STORE)
+        self._opened.apply(*spending())
+        self._stream = self._opened.stream("events")
+        self._spend = self._opened.reader("spend")
+
+    def append_events(self, rows: Sequence[dict[str, Any]]) -> None:
+        append = self._stream.append
+        for row in rows:
+            append(row)
+
+    def flush_events(self) -> None:
+        self._stream.close()
+
+    def write_events(self, table: pa.Table) -> None:
+        self._store.write("events", table)
+
+    def windows_of(self, key: int, now_us: int) -> Mapping[str, float | None]:
+        answer: Mapping[str, float | None] = self._spend.online_features({KEY: key}, now=datetime.fromtimestamp(now_us / 1e6, UTC))
+        return answer
+
+    def put_plain(self, key: int, values: Mapping[str, float]) -> None:
+        entity = ml.Entity(KEY, keys={KEY: ml.int64})
+        self._store.apply(ml.FeatureView("plain", entity=entity, schema=dict.fromkeys(values, ml.float64)))
+        self._store.write("plain", {KEY: key, "event_timestamp": "2024-01-01", **values})
+        self._plain = self._store.reader("plain")
+
+    def plain(self, key: int) -> Mapping[str, Any]:
+        answer: Mapping[str, Any] = self._plain.online_features({KEY: key})
+        return answer
+
     def describe(self) -> str:
         """How the history lies in the file."""
         tables = self._store.info()["tables"]
         return ", ".join(f"{table['name']}: {table['runs']} runs, {table['tail_rows']:,} rows in the tail" for table in tables)
+
+    def open_online(self, features: online.Features, durability: online.Durability) -> None:
+        self._opened = ml.open(self._path, durability=durability)
+        user = ml.Entity("user", keys={online.KEY: ml.int64})
+        schema = {name: TYPES[kind] for name, kind in zip(online.NAMES, online.TYPES, strict=True)}
+        self._store.apply(user, ml.FeatureView(online.VIEW, entity=user, schema=schema, timestamp=online.TIME))
+        self._reader = self._store.reader([online.VIEW])
+
+    def open_to_read(self, features: online.Features) -> None:
+        self._opened = ml.open(self._path, read_only=True)
+        self._reader = self._store.reader([online.VIEW])
+
+    def load_table(self, table: pa.Table) -> None:
+        self._store.write(online.VIEW, table)
+
+    def one(self, key: int) -> online.Answer:
+        answer: online.Answer = self._reader.online_features({online.KEY: key})
+        return answer
+
+    def many(self, keys: Sequence[int]) -> pa.Table:
+        return self._reader.online_features({online.KEY: keys})
+
+    def one_by_name(self, key: int) -> online.Answer:
+        """Without a prepared reader."""
+        answer: online.Answer = self._store.online_features([online.VIEW], {online.KEY: key})
+        return answer
+
+    def write_row(self, row: dict[str, Any]) -> None:
+        self._store.write(online.VIEW, row)
+
+    def write_many(self, table: pa.Table) -> None:
+        self._store.write(online.VIEW, table)
+
+    def append(self, rows: Iterable[dict[str, Any]]) -> None:
+        with self._store.stream(online.VIEW) as stream:
+            for row in rows:
+                stream.append(row)
 
     @property
     def _store(self) -> ml.Store:
         if self._opened is None:
             raise RuntimeError("the store is closed")
         return self._opened
+
+
+def spending() -> tuple[ml.Entity, ml.Table, ml.WindowView]:
+    """Events in the order of (key, time), and their sixteen windows."""
+    entity = ml.Entity(KEY, keys={KEY: ml.int64})
+    table = ml.Table("events", schema={KEY: ml.int64, AMOUNT: ml.float64}, key=[KEY], timestamp=TIME)
+    amounts = ml.agg(AMOUNT, FUNCTIONS, windows=[*LENGTHS_US])
+    return entity, table, ml.WindowView("spend", entity=entity, source=table, aggregations=[amounts])
 
 
 def write_view(store: ml.Store, history: History, view: View) -> None:
