@@ -8,7 +8,8 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from benchmarks.history import KEY, TIME, History
+from benchmarks.events import AMOUNT, LENGTHS_US, Events
+from benchmarks.history import KEY, ROW, TIME, History
 
 STORE = "history.duckdb"
 VIEWS = tuple(view.name for view in History(0).views)
@@ -82,6 +83,21 @@ class Engine:
                 connection.register(name, table)
             return connection.sql(join_query(list(views))).to_arrow_table()
 
+    def build_events(self, events: Events, store: Path) -> None:
+        with duckdb.connect(str(store / STORE)) as connection:
+            connection.register("incoming", events.reader())
+            connection.execute(f"CREATE TABLE events AS SELECT * FROM incoming ORDER BY {KEY}, {TIME}")
+            connection.unregister("incoming")
+
+    def open_events(self, store: Path) -> None:
+        self.open_views(store)
+
+    def aggregate(self, labels: pa.Table) -> pa.Table:
+        self._sql.register("labels", labels)
+        answer = self._sql.sql(WINDOWS_QUERY).to_arrow_table()
+        self._sql.unregister("labels")
+        return answer
+
     @property
     def _sql(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
@@ -94,3 +110,20 @@ def join_query(views: Sequence[str]) -> str:
     joins = "".join(f" ASOF LEFT JOIN {view} ON labels.{KEY} = {view}.{KEY} AND labels.{TIME} >= {view}.{TIME}" for view in views)
     features = ", ".join(f"{view}.* EXCLUDE ({KEY}, {TIME})" for view in views)
     return f"SELECT labels.*, {features} FROM labels{joins}"
+
+
+def windows_query() -> str:
+    """Labels among the events as rows without an amount, so that each is the end of windows; a frame leaves out what is exactly so old."""
+    functions = {"count": "count", "sum": "sum", "mean": "avg", "max": "max"}
+    columns = ", ".join(
+        f"{sql}({AMOUNT}) OVER w{window} AS {AMOUNT}_{function}_{window}" for window in LENGTHS_US for function, sql in functions.items()
+    )
+    frames = ", ".join(
+        f"w{window} AS (PARTITION BY {KEY} ORDER BY {TIME} RANGE BETWEEN INTERVAL {length - 1} MICROSECONDS PRECEDING AND CURRENT ROW)"
+        for window, length in LENGTHS_US.items()
+    )
+    asked = f"SELECT {KEY}, {TIME}, {AMOUNT}, NULL AS {ROW} FROM events UNION ALL SELECT {KEY}, {TIME}, NULL, {ROW} FROM labels"
+    return f"SELECT * FROM (SELECT {ROW}, {columns} FROM ({asked}) WINDOW {frames}) WHERE {ROW} IS NOT NULL"
+
+
+WINDOWS_QUERY = windows_query()

@@ -3,6 +3,8 @@
 Each feature is a raw array on the disk, in the order of (key, time), mapped into memory. What is measured reads and writes the same
 bytes as a join must, on all cores, and does nothing else. It goes through the labels in the order of their winners: a value is then
 read from near the last one, which is faster than reading all over the file, although the answers have to be put in their places.
+
+Windows are no floor but what a few lines of NumPy can do: searches and running sums.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from benchmarks.history import EPOCH_US, KEY, TIME, History, Int64, key_numbers
+from benchmarks.events import AMOUNT, LENGTHS_US, Events
+from benchmarks.history import EPOCH_US, KEY, ROW, TIME, History, Int64, key_numbers
 
 # A key's number and a time of the year in one number: the year has fewer microseconds than this.
 TIMES_OF_A_KEY = 1 << 45
@@ -40,6 +43,7 @@ class Engine:
     def __init__(self, folder: Path) -> None:
         self._views: dict[str, dict[str, NDArray[np.float64]]] = {}
         self._winners: dict[str, Winners] = {}
+        self._events: tuple[NDArray[np.int64], NDArray[np.float64]] = (np.empty(0, np.int64), np.empty(0))
         self._store = folder
 
     def build_views(self, history: History, store: Path) -> None:
@@ -72,6 +76,37 @@ class Engine:
                 for name, values in features.items()
             }
         return pa.table(dict(zip(labels.column_names, labels.columns, strict=True)) | {name: job.result() for name, job in columns.items()})
+
+    def build_events(self, events: Events, store: Path) -> None:
+        table = events.table()
+        moments = to_moments(table)
+        order = np.argsort(moments, kind="stable")
+        np.save(store / "moments.npy", moments[order])
+        np.save(store / "amount.npy", table[AMOUNT].to_numpy()[order])
+
+    def open_events(self, store: Path) -> None:
+        self._events = (np.load(store / "moments.npy", mmap_mode="r"), np.load(store / "amount.npy", mmap_mode="r"))
+
+    def aggregate(self, labels: pa.Table) -> pa.Table:
+        """Two searches a window, and differences of running sums: exact here because all sums are, and no way for a store."""
+        moments, amounts = self._events
+        asked = to_moments(labels)
+        own, places = np.unique(asked, return_inverse=True)
+        ends = np.searchsorted(moments, own, side="right")
+        begins = np.searchsorted(moments, own // TIMES_OF_A_KEY * TIMES_OF_A_KEY)
+        running, padded = np.concatenate([[0.0], np.cumsum(amounts)]), np.append(amounts, 0.0)
+        answer: dict[str, pa.Array | pa.ChunkedArray] = {ROW: labels[ROW]}
+        for window, length in LENGTHS_US.items():
+            starts = np.maximum(begins, np.searchsorted(moments, own - length, side="right"))
+            counts = ends - starts
+            sums = running[ends] - running[starts]
+            greatest = np.maximum.reduceat(padded, np.column_stack([starts, ends]).ravel())[::2]
+            is_empty = (counts == 0)[places]
+            means = np.divide(sums, counts, out=np.zeros(len(own)), where=counts > 0)
+            answer[f"{AMOUNT}_count_{window}"] = pa.array(counts[places])
+            for function, values in (("sum", sums), ("mean", means), ("max", greatest)):
+                answer[f"{AMOUNT}_{function}_{window}"] = pa.array(values[places], mask=is_empty)
+        return pa.table(answer)
 
     def close(self) -> None:
         self._views = {}

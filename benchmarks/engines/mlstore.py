@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import cycle
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 import mlstore as ml
 from benchmarks import features as online
+from benchmarks.events import AMOUNT, FUNCTIONS, LENGTHS_US, Events
 from benchmarks.history import KEY, TIME, History, View
 from benchmarks.workload import NotHere
 
@@ -47,6 +49,7 @@ class Engine:
         self.folder = folder
         self._path = folder / "readings.mls"
         self._opened: ml.Store | None = None
+        self._live = 0
 
     def bulk_write(self, table: pa.Table) -> None:
         self.open()
@@ -156,6 +159,53 @@ class Engine:
             labels = asof_join(labels, view, on=TIME, by=KEY)
         return labels
 
+    def build_events(self, events: Events, store: Path) -> None:
+        with ml.open(store / STORE) as opened:
+            opened.apply(*spending())
+            opened.write("events", events.reader())
+            opened.optimize()
+
+    def open_events(self, store: Path) -> None:
+        self.open_views(store)
+
+    def aggregate(self, labels: pa.Table) -> pa.Table:
+        return self._store.training_set(labels, ["spend"])
+
+    def open_live(self, store: Path) -> None:
+        """Each time in a folder of its own."""
+        self._live += 1
+        folder = self.folder / f"live-{self._live}"
+        folder.mkdir()
+        self._opened = ml.open(folder / STORE)
+        self._opened.apply(*spending())
+        self._stream = self._opened.stream("events")
+        self._spend = self._opened.reader("spend")
+
+    def append_events(self, rows: Sequence[dict[str, Any]]) -> None:
+        append = self._stream.append
+        for row in rows:
+            append(row)
+
+    def flush_events(self) -> None:
+        self._stream.close()
+
+    def write_events(self, table: pa.Table) -> None:
+        self._store.write("events", table)
+
+    def windows_of(self, key: int, now_us: int) -> Mapping[str, float | None]:
+        answer: Mapping[str, float | None] = self._spend.online_features({KEY: key}, now=datetime.fromtimestamp(now_us / 1e6, UTC))
+        return answer
+
+    def put_plain(self, key: int, values: Mapping[str, float]) -> None:
+        entity = ml.Entity(KEY, keys={KEY: ml.int64})
+        self._store.apply(ml.FeatureView("plain", entity=entity, schema=dict.fromkeys(values, ml.float64)))
+        self._store.write("plain", {KEY: key, "event_timestamp": "2024-01-01", **values})
+        self._plain = self._store.reader("plain")
+
+    def plain(self, key: int) -> Mapping[str, Any]:
+        answer: Mapping[str, Any] = self._plain.online_features({KEY: key})
+        return answer
+
     def describe(self) -> str:
         """How the history lies in the file."""
         tables = self._store.info()["tables"]
@@ -203,6 +253,14 @@ class Engine:
         if self._opened is None:
             raise RuntimeError("the store is closed")
         return self._opened
+
+
+def spending() -> tuple[ml.Entity, ml.Table, ml.WindowView]:
+    """Events in the order of (key, time), and their sixteen windows."""
+    entity = ml.Entity(KEY, keys={KEY: ml.int64})
+    table = ml.Table("events", schema={KEY: ml.int64, AMOUNT: ml.float64}, key=[KEY], timestamp=TIME)
+    amounts = ml.agg(AMOUNT, FUNCTIONS, windows=[*LENGTHS_US])
+    return entity, table, ml.WindowView("spend", entity=entity, source=table, aggregations=[amounts])
 
 
 def write_view(store: ml.Store, history: History, view: View) -> None:

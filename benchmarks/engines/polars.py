@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
-from benchmarks.history import KEY, TIME, History
+from benchmarks.events import AMOUNT, LENGTHS_US, Events
+from benchmarks.history import KEY, ROW, TIME, History
 
 
 class Engine:
@@ -44,6 +46,29 @@ class Engine:
         """The views are in the order of time."""
         frames = [pl.DataFrame(view).lazy().set_sorted(TIME) for view in views.values()]
         return join_views(pl.DataFrame(labels).lazy().sort(TIME), frames).collect().to_arrow()
+
+    def build_events(self, events: Events, store: Path) -> None:
+        self.write_file(pl.DataFrame(events.table()).sort(KEY, TIME), store / f"events.{self.suffix}")
+
+    def open_events(self, store: Path) -> None:
+        self.open_views(store)
+
+    def aggregate(self, labels: pa.Table) -> pa.Table:
+        """Labels among the events as rows without an amount, so that each is the end of windows."""
+        [events] = self._views
+        asked = pl.concat([events, pl.DataFrame(labels).lazy()], how="diagonal").sort(KEY, TIME)
+        ones = pl.col(AMOUNT).is_not_null().cast(pl.Int64)
+        columns = []
+        for window, length in LENGTHS_US.items():
+            frame: dict[str, Any] = {"by": TIME, "window_size": f"{length}us", "closed": "right"}
+            count, total = ones.rolling_sum_by(**frame).over(KEY), pl.col(AMOUNT).rolling_sum_by(**frame).over(KEY)
+            columns += [
+                count.alias(f"{AMOUNT}_count_{window}"),
+                pl.when(count > 0).then(total).alias(f"{AMOUNT}_sum_{window}"),
+                pl.col(AMOUNT).rolling_mean_by(**frame).over(KEY).alias(f"{AMOUNT}_mean_{window}"),
+                pl.col(AMOUNT).rolling_max_by(**frame).over(KEY).alias(f"{AMOUNT}_max_{window}"),
+            ]
+        return asked.select(ROW, *columns).filter(pl.col(ROW).is_not_null()).collect().to_arrow()
 
     def close(self) -> None:
         self._views = []

@@ -212,15 +212,20 @@ def measure_calls(name: str, call: Callable[[], pa.Table], meter: Meter) -> None
 
 def warm_up(joiner: TimeTravel, store: Path, labels: pa.Table) -> None:
     """Bring the files into the system's cache, and let the engine start its threads and load what it loads at the first call."""
+    read_all(store)
+    if not isinstance(joiner, Foreseeing):
+        joiner.open_views(store)
+        joiner.join(labels.slice(0, WARM_UP_LABELS))
+        joiner.close()
+
+
+def read_all(store: Path) -> None:
+    """Bring the files into the system's cache."""
     for path in store.rglob("*"):
         if path.is_file():
             with path.open("rb", buffering=0) as file:
                 while file.read(READ_BYTES):
                     pass
-    if not isinstance(joiner, Foreseeing):
-        joiner.open_views(store)
-        joiner.join(labels.slice(0, WARM_UP_LABELS))
-        joiner.close()
 
 
 def check(name: str, joiner: TimeTravel, table: pa.Table, labels: pa.Table, history: History, meter: Meter) -> None:

@@ -64,7 +64,7 @@ def test_every_engine_answers_as_plain_python(engine, values):
 
     engine.write_row(rows[0])
     engine.write_many(newer.slice(1, 40))
-    engine.append(rows[41:])
+    engine.append_rows(rows[41:])
 
     known, asked = newest(features.table(), newer), features.asked(500, seed=1)
     expected = [known.get(key, UNKNOWN) for key in asked]

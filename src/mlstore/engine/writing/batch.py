@@ -71,10 +71,8 @@ class Batch:
     def columns(self) -> list[pa.Array]:
         """The features of the rows."""
         address = np.uintp(self.laid.ctypes.data) + self.cuts[:-1].astype(np.uintp)
-        plan = self.relation.plan
-        columns: list[pa.Array] = (
-            plan.batches(plan.positions(None), [name for name, _ in plan.fields]).read(address, np.diff(self.cuts)).columns
-        )
+        reader = self.relation.plan.batches(range(len(self.relation.plan.fields)), [name for name, _ in self.relation.plan.fields])
+        columns: list[pa.Array] = reader.read(address, np.diff(self.cuts)).columns
         return columns
 
     def newest(self) -> list[bytes]:
