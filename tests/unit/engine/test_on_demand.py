@@ -222,6 +222,7 @@ def test_only_what_the_features_asked_for_take_is_looked_up_and_needed(flights: 
     flights.apply(halves)
 
     assert flights.online_features("halves:a", {"amount": 3.0})["a"] == 1.5
+    assert flights.online_features("halves:a", {"amount": [3.0, 4.0]})["a"].to_pylist() == [1.5, 2.0]
     assert flights.online_features("halves:t", {"origin": "JFK"}, now=NOON)["t"] == 1.75
 
 

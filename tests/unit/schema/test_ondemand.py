@@ -109,7 +109,7 @@ def test_another_hash_makes_a_new_version_and_another_text_does_not() -> None:
         ("features", [["x", ["add", [], None]]], ml.CorruptionError),
         ("features", 5, ml.CorruptionError),
         ("function", ["module:name"], ml.CorruptionError),
-        ("returns", [["x", "float64"]], ml.DefinitionError),
+        ("returns", [["x", "float64"]], ml.CorruptionError),
         ("model", "pickle", ml.FormatVersionError),
     ],
 )

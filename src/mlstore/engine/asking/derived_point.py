@@ -6,6 +6,7 @@ from typing import Any
 
 from mlstore.engine.asking.deriving import FeaturePlan
 from mlstore.engine.asking.point import PointPlan
+from mlstore.schema.python_values import is_scalar
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,8 @@ class DerivedPoint:
         return self.point.needs_now
 
     def records(self, keys: Mapping[str, Any]) -> list[bytes] | None:
-        return self.point.records(keys)
+        # No key of a view need be among the columns: then only these tell one request from many.
+        return self.point.records(keys) if all(is_scalar(keys[name]) for name in self.plan.brought_columns) else None
 
     def answer(self, keys: Mapping[str, Any], rows: Sequence[bytes | None], now_ns: int, *, is_sample: bool) -> dict[str, Any]:
         return self.plan.finish_one(keys, self.point.answer(keys, rows, now_ns, is_sample=is_sample))

@@ -103,6 +103,11 @@ class FeaturePlan:
     references: tuple[str, ...]
     functions: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def brought_columns(self) -> tuple[str, ...]:
+        """The columns that the request brings."""
+        return tuple(brought.column for step in self.steps for brought in step.brought)
+
     def require_stored(self, what: str) -> None:
         """Refuse what makes no sense of values that are computed when asked for."""
         if self.steps:
