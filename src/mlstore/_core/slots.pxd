@@ -1,4 +1,4 @@
-"""What other kernels may know of slots: how a value is read, and the readers."""
+"""What other kernels may know of slots: how a value is read and put, the readers and those that put."""
 
 from libc.stdint cimport int64_t, uint8_t
 
@@ -31,3 +31,5 @@ cdef int64_t reading_width(Reading reading) noexcept
 cdef object read_slot(const uint8_t* slot, int64_t width, Reading reading)
 cpdef object read_date(int64_t days)
 cpdef object read_instant(int64_t value, int reading)
+cdef bint put_slot(uint8_t* slot, int64_t width, Reading reading, object value) except -1
+cdef bint integer_of(object value, Reading reading, int64_t* found) except -1

@@ -4,51 +4,21 @@ Takes only what means the same to every reader: plain Python values of the decla
 that it does not fit, and the long way through Arrow decides what it means or how it is refused.
 """
 
-from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.datetime cimport (
-    PyDate_CheckExact, PyDateTime_CheckExact, date_day, date_month, date_year, datetime_day, datetime_hour, datetime_microsecond,
-    datetime_minute, datetime_month, datetime_second, datetime_tzinfo, datetime_year, import_datetime, timedelta_days,
-    timedelta_microseconds, timedelta_seconds,
-)
 from cpython.dict cimport PyDict_GetItemWithError, PyDict_Size
-from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
-from cpython.list cimport PyList_CheckExact, PyList_GET_ITEM, PyList_GET_SIZE
-from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_AsUnsignedLongLong, PyLong_CheckExact
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
-from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_New, PyTuple_SET_ITEM
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_CheckExact
-from libc.math cimport isinf
 from libc.stdint cimport INT64_MAX, INT64_MIN, UINT32_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcpy, memset
 
 from mlstore._core.row_layout cimport HEAD_SIZE, VARLEN, Feature, Layout, RowLayout, set_bit
-from mlstore._core.slots cimport (
-    AS_BINARY, AS_BOOL, AS_CALL, AS_DATE, AS_FLOAT32, AS_FLOAT64, AS_INT8, AS_INT16, AS_INT32, AS_INT64, AS_MICROS, AS_MILLIS, AS_NANOS,
-    AS_SECONDS, AS_STRING, AS_UINT8, AS_UINT16, AS_UINT32, AS_UINT64, AS_VECTOR32, AS_VECTOR64, Reading,
-)
-
-from datetime import timezone
-
-import numpy
-
-import_datetime()
-
-cdef object UTC = timezone.utc
-cdef object NUMPY_INTEGER = numpy.integer
-cdef object NUMPY_DELTA = numpy.timedelta64  # which numpy counts among the integers
-cdef object NUMPY_FLOAT32 = numpy.float32
-cdef object NUMPY_BOOL = numpy.bool_
-cdef object NUMPY_ARRAY = numpy.ndarray
+from mlstore._core.slots cimport AS_BINARY, AS_CALL, AS_MICROS, AS_NANOS, AS_STRING, AS_UINT64, Reading, integer_of, put_slot
 
 cdef enum:
     INTEGER_KEY_BYTES = 8
-
-cdef int64_t EXACT_IN_FLOAT64 = <int64_t> 1 << 53
-cdef int64_t EXACT_IN_FLOAT32 = <int64_t> 1 << 24
-
 
 def can_pack(int reading):
     """Whether values that are read so can be packed here."""
@@ -262,7 +232,7 @@ cdef bint put_features(
             behind += length
             stored_end = <uint32_t> (behind - out - layout.fixed_end)
             memcpy(out + feature.slot, &stored_end, 4)
-        elif not put_slot(out + feature.slot, feature, value):
+        elif not put_slot(out + feature.slot, feature.width, feature.reading, value):
             return False
     return behind == out + total
 
@@ -280,186 +250,3 @@ cdef const char* text_of(object value, Reading reading, Py_ssize_t* length) exce
         return PyUnicode_AsUTF8AndSize(value, length)
     except UnicodeEncodeError:
         return NULL
-
-
-cdef bint put_slot(uint8_t* slot, const Feature* feature, object value) except -1:
-    """Whether the value fits the feature; then it is in its slot."""
-    cdef int64_t number = 0
-    cdef double wide
-    cdef float narrow
-    if feature.reading == AS_FLOAT64:
-        if not float_of(value, EXACT_IN_FLOAT64, &wide):
-            return False
-        memcpy(slot, &wide, 8)
-        return True
-    if feature.reading == AS_FLOAT32:
-        if not float_of(value, EXACT_IN_FLOAT32, &wide):
-            return False
-        narrow = <float> wide
-        if isinf(narrow) and not isinf(wide):
-            return False
-        memcpy(slot, &narrow, 4)
-        return True
-    if feature.reading == AS_VECTOR32 or feature.reading == AS_VECTOR64:
-        return put_vector(slot, feature, value)
-    if not integer_of(value, feature.reading, &number):
-        return False
-    memcpy(slot, &number, feature.width)
-    return True
-
-
-cdef bint put_vector(uint8_t* slot, const Feature* feature, object value) except -1:
-    cdef bint is_narrow = feature.reading == AS_VECTOR32
-    cdef Py_ssize_t item = 4 if is_narrow else 8, count = feature.width // item, i
-    cdef bint is_list = PyList_CheckExact(value)
-    cdef double wide
-    cdef float narrow
-    if type(value) is NUMPY_ARRAY:
-        return put_array(slot, feature, value)
-    if not is_list and not PyTuple_CheckExact(value):
-        return False
-    if (PyList_GET_SIZE(value) if is_list else PyTuple_GET_SIZE(value)) != count:
-        return False
-    for i in range(count):
-        if not float_of(<object> PyList_GET_ITEM(value, i) if is_list else <object> PyTuple_GET_ITEM(value, i),
-                        EXACT_IN_FLOAT32 if is_narrow else EXACT_IN_FLOAT64, &wide):
-            return False
-        narrow = <float> wide
-        if is_narrow and isinf(narrow) and not isinf(wide):
-            return False
-        memcpy(slot + i * item, <void*> &narrow if is_narrow else <void*> &wide, item)
-    return True
-
-
-cdef bint put_array(uint8_t* slot, const Feature* feature, object value) except -1:
-    """A numpy array of the very floats that the vector has."""
-    cdef Py_buffer view
-    cdef bint fits = False
-    if value.ndim != 1 or not value.flags.c_contiguous:
-        return False
-    PyObject_GetBuffer(value, &view, PyBUF_FORMAT | PyBUF_ND)
-    try:
-        if view.len == feature.width and view.format != NULL and view.format[1] == 0:
-            fits = view.format[0] == (b"f" if feature.reading == AS_VECTOR32 else b"d")
-        if fits:
-            memcpy(slot, view.buf, feature.width)
-    finally:
-        PyBuffer_Release(&view)
-    return fits
-
-
-cdef bint float_of(object value, int64_t exact_in, double* found) except -1:
-    """Whether a value is a float, or an integer that is one exactly."""
-    cdef int64_t number = 0
-    if PyFloat_Check(value):
-        found[0] = PyFloat_AS_DOUBLE(value)
-        return True
-    if type(value) is NUMPY_FLOAT32:
-        found[0] = <double> float(value)
-        return True
-    if not whole_of(value, &number) or number > exact_in or number < -exact_in:
-        return False
-    found[0] = <double> number
-    return True
-
-
-cdef bint whole_of(object value, int64_t* found) except -1:
-    """Whether a value is an integer that 64 bits with a sign hold."""
-    cdef int overflow = 0
-    value = int_of(value)
-    if value is None:
-        return False
-    found[0] = PyLong_AsLongLongAndOverflow(value, &overflow)
-    return overflow == 0
-
-
-cdef inline object int_of(object value):
-    """An int, or one of numpy's integers as one; None if it is neither."""
-    if PyLong_CheckExact(value):
-        return value
-    return value.__index__() if isinstance(value, NUMPY_INTEGER) and not isinstance(value, NUMPY_DELTA) else None
-
-
-cdef bint integer_of(object value, Reading reading, int64_t* found) except -1:
-    """Whether a value is one of those types that are integers inside, and within its range; a uint64 is given bit by bit."""
-    cdef int64_t low, high
-    if reading == AS_INT64:
-        return whole_of(value, found)
-    if reading >= AS_SECONDS and reading <= AS_NANOS:
-        return instant_of(value, reading, found)
-    if reading == AS_BOOL:
-        if value is not True and value is not False and type(value) is not NUMPY_BOOL:
-            return False
-        found[0] = 1 if value else 0
-        return True
-    if reading == AS_DATE:
-        if not PyDate_CheckExact(value):
-            return False
-        found[0] = days_of(date_year(value), date_month(value), date_day(value))
-        return True
-    if reading == AS_UINT64:
-        return unsigned_of(value, found)
-    if not whole_of(value, found):
-        return False
-    if reading == AS_INT8 or reading == AS_INT16 or reading == AS_INT32:
-        high = 0x7F if reading == AS_INT8 else 0x7FFF if reading == AS_INT16 else 0x7FFFFFFF
-        low = -high - 1
-    elif reading == AS_UINT8 or reading == AS_UINT16 or reading == AS_UINT32:
-        high = 0xFF if reading == AS_UINT8 else 0xFFFF if reading == AS_UINT16 else 0xFFFFFFFF
-        low = 0
-    else:
-        return False
-    return low <= found[0] <= high
-
-
-cdef bint unsigned_of(object value, int64_t* found) except -1:
-    value = int_of(value)
-    if value is None:
-        return False
-    try:
-        found[0] = <int64_t> PyLong_AsUnsignedLongLong(value)
-    except OverflowError:
-        return False
-    return True
-
-
-# ---- times ----
-
-cdef bint instant_of(object value, Reading reading, int64_t* found) except -1:
-    """Whether a value is a datetime that the unit holds exactly; without a zone it is UTC."""
-    cdef int64_t micros
-    if not PyDateTime_CheckExact(value):
-        return False
-    micros = days_of(datetime_year(value), datetime_month(value), datetime_day(value)) * 86400
-    micros += datetime_hour(value) * 3600 + datetime_minute(value) * 60 + datetime_second(value)
-    micros = micros * 1000000 + datetime_microsecond(value)
-    zone = datetime_tzinfo(value)
-    if zone is not None and zone is not UTC:
-        try:
-            offset = value.utcoffset()
-        except Exception:
-            return False
-        if offset is None:
-            return False
-        micros -= (<int64_t> timedelta_days(offset) * 86400 + timedelta_seconds(offset)) * 1000000 + timedelta_microseconds(offset)
-    if reading == AS_MICROS:
-        found[0] = micros
-        return True
-    if reading == AS_NANOS:
-        if micros > INT64_MAX // 1000 or micros < -(INT64_MAX // 1000):
-            return False
-        found[0] = micros * 1000
-        return True
-    if micros % (1000 if reading == AS_MILLIS else 1000000) != 0:
-        return False
-    found[0] = micros // (1000 if reading == AS_MILLIS else 1000000)
-    return True
-
-
-cdef int64_t days_of(int64_t year, int64_t month, int64_t day) noexcept:
-    """Days since 1970 of a civil date (Hinnant, "chrono-compatible low-level date algorithms"); years 1 to 9999."""
-    cdef int64_t shifted = year - (1 if month <= 2 else 0)
-    cdef int64_t era = shifted // 400
-    cdef int64_t yoe = shifted - era * 400
-    cdef int64_t doy = (153 * (month - 3 if month > 2 else month + 9) + 2) // 5 + day - 1
-    return era * 146097 + yoe * 365 + yoe // 4 - yoe // 100 + doy - 719468

@@ -13,10 +13,10 @@ from mlstore.format.manifest import (
     Commit,
     Ref,
     TableChange,
+    commit_id,
     decode_commit,
     decode_fields,
     decode_record,
-    encode_commit,
     encode_fields,
     encode_record,
     seal_commit,
@@ -97,12 +97,13 @@ def record_commit(
 ) -> Commit:
     """Append a commit to its line, and so move the line's branch to it; `merged`: the commit whose changes it brings in."""
     seq, line = take_numbers(writer, "seq"), scope.line
-    parents = tuple(parent.id for parent in (newest(writer, scope), merged) if parent is not None)
+    before = newest_id(writer, scope)
+    parents = tuple(parent for parent in (before, None if merged is None else merged.id) if parent is not None)
     if merged is not None:
         writer.put(MERGES, _LINE_SEQ.pack(line, seq), _LINE_SEQ.pack(merged.line, merged.seq))
-    commit = seal_commit(seq=seq, line=line, parents=parents, author=author, message=message, time_us=time_us, changes=changes)
+    commit, body = seal_commit(seq=seq, line=line, parents=parents, author=author, message=message, time_us=time_us, changes=changes)
     writer.put(COUNTERS, b"time", _U64.pack(time_us))
-    writer.put(COMMITS, _LINE_SEQ.pack(line, seq), encode_commit(commit))
+    writer.put(COMMITS, _LINE_SEQ.pack(line, seq), body)
     writer.put(COMMIT_IDS, bytes.fromhex(commit.id), _LINE_SEQ.pack(line, seq))
     for place, change in enumerate(changes):
         writer.put(FEED, _FEED_KEY.pack(change.table_id, line, seq, place), b"")
@@ -118,6 +119,15 @@ def head(reader: Reader, line: int, bound: int = LIVE) -> Commit | None:
     """The newest commit of a line, up to a bound."""
     found = reader.last(COMMITS, _LINE_SEQ.pack(line, 0), _LINE_SEQ.pack(line, bound) + b"\0")
     return None if found is None else decode_commit(found[1])
+
+
+def newest_id(reader: Reader, scope: Scope) -> str | None:
+    """The id of the newest commit seen from a place."""
+    for line, bound in scope.layers():
+        found = reader.last(COMMITS, _LINE_SEQ.pack(line, 0), _LINE_SEQ.pack(line, bound) + b"\0")
+        if found is not None:
+            return commit_id(found[1])
+    return None
 
 
 def newest(reader: Reader, scope: Scope) -> Commit | None:

@@ -156,10 +156,10 @@ def decode_fields(packed: bytes) -> list[Any]:
 
 def seal_commit(
     *, seq: int, line: int, parents: tuple[str, ...], author: str, message: str, time_us: int, changes: tuple[TableChange, ...]
-) -> Commit:
-    """A commit with its id: blake2b over everything it says and over its parents' ids."""
-    return Commit(_commit_id(_commit_body(seq, line, parents, author, message, time_us, changes)),
-                  seq, line, parents, author, message, time_us, changes)  # fmt: skip
+) -> tuple[Commit, bytes]:
+    """A commit with its id, blake2b over everything it says and over its parents' ids; and the body that says it."""
+    body = _commit_body(seq, line, parents, author, message, time_us, changes)
+    return Commit(commit_id(body), seq, line, parents, author, message, time_us, changes), body
 
 
 def encode_commit(commit: Commit) -> bytes:
@@ -170,7 +170,7 @@ def decode_commit(packed: bytes) -> Commit:
     try:
         seq, line, parents, author, message, time_us, changes = msgpack.unpackb(packed)
         sealed = tuple(TableChange(*change) for change in changes)
-        return Commit(_commit_id(packed), seq, line, tuple(parents), author, message, time_us, sealed)
+        return Commit(commit_id(packed), seq, line, tuple(parents), author, message, time_us, sealed)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise CorruptionError(f"a commit record cannot be read: {error}", hint="run verify(), restore a backup") from error
 
@@ -187,5 +187,6 @@ def _values(record: SegmentEntry | TableState | Ref | TableChange) -> list[Any]:
     return [getattr(record, name) for name in record.__slots__]
 
 
-def _commit_id(body: bytes) -> str:
+def commit_id(body: bytes) -> str:
+    """The id of the commit whose body this is."""
     return hashlib.blake2b(body, digest_size=ID_BYTES).hexdigest()

@@ -86,7 +86,8 @@ class MappedFile:
         self.viewers: weakref.WeakSet[Viewer] = weakref.WeakSet()
         self.holders: weakref.WeakSet[Holder] = weakref.WeakSet()
         self.handles: Handles = {}
-        self._complete_for = -1
+        self._complete_for = -1  # as many declared keyspaces have a handle, or are not there
+        self._whole_for = -1  # as many declared keyspaces have a handle
         self._looked_at_txn = -1
         self.leases = LeaseBook(path, is_writable=obstacle is None, keeper=self)
         self.header = self._map(shown)
@@ -117,39 +118,56 @@ class MappedFile:
             self.env.reader_check()
             return self.env.begin(buffers=True)
 
-    @contextmanager
-    def still(self, shown: str) -> Iterator[None]:
-        """Nobody else writes meanwhile; this thread waits for that, but never for itself."""
+    def take_turn(self, shown: str) -> None:
+        """Nobody else writes until `give_turn`; this thread waits for that, but never for itself."""
         thread = threading.get_ident()
         if self.writer_thread == thread:
             raise UsageError(
                 f"{shown}: this thread is writing already, and there is one writer at a time",
                 hint="use the writer at hand, or end its `with` block first",
             )
-        with self.write_lock:
+        self.write_lock.acquire()
+        try:
             self.turn.take()
-            try:
-                self.writer_thread = thread
-                yield
-            finally:
-                self.writer_thread = None
-                self.turn.give_back()
+            self.writer_thread = thread
+        except BaseException:
+            self.write_lock.release()
+            raise
+
+    def give_turn(self) -> None:
+        """Let others write."""
+        self.writer_thread = None
+        try:
+            self.turn.give_back()
+        finally:
+            self.write_lock.release()
+
+    @contextmanager
+    def still(self, shown: str) -> Iterator[None]:
+        """Nobody else writes meanwhile."""
+        self.take_turn(shown)
+        try:
+            yield
+        finally:
+            self.give_turn()
 
     @contextmanager
     def writing(self, shown: str) -> Iterator[None]:
         """This thread is the one that writes, and the file is mapped for it."""
         with self.still(shown):
-            if self.is_provisional:
-                self._map_for_writing(shown)
+            self.map_for_writing(shown)
             yield
 
     def begin_write(self) -> "lmdb.Transaction[bytes]":
         """The write transaction, inside `writing`; all declared keyspaces are there."""
-        missing = [space.name for space in declared() if space.name not in self.handles]
-        if missing:
-            with self.env.begin(write=True) as transaction:
-                made = self._open_in(transaction, missing, create=True)
-            self.handles = self.handles | made
+        if self._whole_for != declared_count():
+            count = declared_count()
+            missing = [space.name for space in declared() if space.name not in self.handles]
+            if missing:
+                with self.env.begin(write=True) as transaction:
+                    made = self._open_in(transaction, missing, create=True)
+                self.handles = self.handles | made
+            self._whole_for = count
         return self.env.begin(write=True)
 
     def find_keyspaces(self, shown: str) -> Handles:
@@ -207,7 +225,10 @@ class MappedFile:
         finally:
             self.write_lock.release()
 
-    def _map_for_writing(self, shown: str) -> None:
+    def map_for_writing(self, shown: str) -> None:
+        """Map the file for writing too; the caller has the turn."""
+        if not self.is_provisional:
+            return
         with self.gate:
             keeping = [viewer for viewer in self.viewers if not viewer.forgets_addresses]
             if self.open_transactions or self.leases.held() or keeping:
@@ -222,7 +243,7 @@ class MappedFile:
             self.header = self._map_as(shown, is_writable=True)
 
     def _map_as(self, shown: str, *, is_writable: bool) -> Header | None:
-        self.handles, self._complete_for = {}, -1
+        self.handles, self._complete_for, self._whole_for = {}, -1, -1
         self.env = self._open_env(is_writable)
         self.mapping = next(_mappings)
         self._is_map_writable = is_writable

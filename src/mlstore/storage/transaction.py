@@ -6,15 +6,13 @@ commits when its block ends well and leaves no trace when it does not.
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from itertools import islice, repeat
 from operator import add
 from types import TracebackType
 from typing import Any, Final, Self
 
 import lmdb
-import pyarrow as pa
 
 from mlstore.errors import ClosedError, InvalidDataError, MlstoreError, StoreError, StoreFullError, UsageError
 from mlstore.storage.failures import translate
@@ -22,6 +20,7 @@ from mlstore.storage.handle import Handle
 from mlstore.storage.keyspace import Keyspace, prefix_end
 from mlstore.storage.lease import LeaseBook
 from mlstore.storage.mapped_file import MappedFile
+from mlstore.storage.mapped_value import MappedValue, copied_value, mapped_value
 from mlstore.storage.ranges import iterate_backward, iterate_forward
 from mlstore.storage.touched import TouchedKeys
 
@@ -32,23 +31,6 @@ _SURELY_INLINE: Final = 2000
 
 Value = bytes | bytearray | memoryview
 Item = tuple[bytes, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class MappedValue:
-    """Where a value lies in the map: good as long as its key lives, and under a lease also after that.
-
-    `copy` is set for a value that has no place in the map yet: then the address is the copy's, and lives as long as this object.
-    """
-
-    address: int
-    size: int
-    copy: bytes | None = field(default=None, repr=False)
-
-    @property
-    def is_stable(self) -> bool:
-        """True if the address is one of the map, which a lease can keep."""
-        return self.copy is None
 
 
 class _Ended:
@@ -149,7 +131,7 @@ class Reader:
         if self._is_provisional and self._mapped is not None:
             self._mapped.viewers.add(self._environment)
         try:
-            return _mapped_value(self._viewing.get(key, None, handle))
+            return mapped_value(self._viewing.get(key, None, handle))
         except lmdb.Error as error:
             raise self._translated(error, f"view a key of {space.name}") from error
 
@@ -173,11 +155,28 @@ class Reader:
 
     def first(self, space: Keyspace, start: bytes = b"", stop: bytes | None = None) -> Item | None:
         """The item with the smallest key in start <= key < stop."""
-        return next(self.scan(space, start=start, stop=stop), None)
+        handle = self._handles.get(space.name)
+        if handle is None:
+            return None
+        try:
+            cursor = self._transaction.cursor(handle)
+            found: Item | None = cursor.item() if cursor.set_range(start) else None
+        except lmdb.Error as error:
+            raise self._translated(error, f"scan {space.name}") from error
+        return found if found is not None and (stop is None or found[0] < stop) else None
 
     def last(self, space: Keyspace, start: bytes = b"", stop: bytes | None = None) -> Item | None:
         """The item with the greatest key in start <= key < stop."""
-        return next(self.scan(space, start=start, stop=stop, reverse=True), None)
+        handle = self._handles.get(space.name)
+        if handle is None:
+            return None
+        try:
+            cursor = self._transaction.cursor(handle)
+            is_there = cursor.prev() if stop is not None and cursor.set_range(stop) else cursor.last()
+            found: Item | None = cursor.item() if is_there else None
+        except lmdb.Error as error:
+            raise self._translated(error, f"scan {space.name}") from error
+        return found if found is not None and found[0] >= start else None
 
     def count(self, space: Keyspace) -> int:
         """How many items there are; costs nothing."""
@@ -234,7 +233,6 @@ class Writer(Reader):
         super().__init__(environment)
         self._dirty_bytes = 0
         self._thread = 0
-        self._turn: AbstractContextManager[object] = ExitStack()
         self._failed: MlstoreError | None = None
         self._touched = TouchedKeys()
         self._large = TouchedKeys()
@@ -244,12 +242,18 @@ class Writer(Reader):
     def __enter__(self) -> Self:
         while True:
             mapped = self._environment.use_for_writing()
-            with ExitStack() as turn:
-                turn.enter_context(mapped.writing(self._environment.path))
-                if not mapped.is_replaced:
+            mapped.take_turn(self._environment.path)
+            try:
+                mapped.map_for_writing(self._environment.path)
+                is_begun = not mapped.is_replaced
+                if is_begun:
                     self._begin_alone(mapped)
-                    self._turn = turn.pop_all()
-                    break
+            except BaseException:
+                mapped.give_turn()
+                raise
+            if is_begun:
+                break
+            mapped.give_turn()
         self._thread = threading.get_ident()
         self._mapped = mapped
         mapped.open_transactions.add(self)
@@ -263,7 +267,7 @@ class Writer(Reader):
         mapped, transaction = self._leave()
         if mapped is None:
             return
-        with self._turn:
+        try:
             try:
                 if kind is None:
                     self._commit(mapped, transaction)
@@ -273,6 +277,8 @@ class Writer(Reader):
                 _run_all(self._after_abort)
                 raise
             _run_all(self._after_commit if kind is None else self._after_abort)
+        finally:
+            mapped.give_turn()
 
     def _begin_alone(self, mapped: MappedFile) -> None:
         self._environment.require_sound(mapped)
@@ -361,7 +367,7 @@ class Writer(Reader):
         """As a Reader's; but a value this transaction may have changed has no place in the map yet, and is given as a copy."""
         if self._touched.may_have(space.name, key):
             value = self.get(space, key)
-            return None if value is None else _copied_value(value)
+            return None if value is None else copied_value(value)
         if self._viewing is None:
             assert self._mapped is not None
             # Nobody else can commit now, so this sees exactly what this transaction began with.
@@ -432,16 +438,10 @@ def _require_key(key: bytes, space: Keyspace) -> None:
         raise InvalidDataError(f"{space.name}: a key of {len(key)} bytes", hint=f"keys have 1 to {MAX_KEY_BYTES} bytes")
 
 
-def _mapped_value(value: memoryview | None) -> MappedValue | None:
-    return None if value is None else MappedValue(pa.py_buffer(value).address, len(value))
-
-
-def _copied_value(value: bytes) -> MappedValue:
-    return MappedValue(pa.py_buffer(value).address, len(value), value)
-
-
 def _run_all(callbacks: list[Callable[[], object]]) -> None:
     # All of them run, in order, even if one fails; the error goes on.
+    if not callbacks:
+        return
     with ExitStack() as stack:
         for callback in reversed(callbacks):
             stack.callback(callback)

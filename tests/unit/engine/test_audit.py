@@ -155,7 +155,7 @@ def rewrite_history(writer: Writer) -> None:
         old = decode_commit(packed)
         told = {name: getattr(old, name) for name in old.__slots__ if name != "id"}
         parents = tuple(ids[parent] for parent in old.parents)
-        new = seal_commit(**{**told, "parents": parents, "author": old.author if ids else "somebody else"})
+        new, _ = seal_commit(**{**told, "parents": parents, "author": old.author if ids else "somebody else"})
         ids[old.id] = new.id
         writer.put(COMMITS, key, encode_commit(new))
         writer.delete(COMMIT_IDS, bytes.fromhex(old.id))

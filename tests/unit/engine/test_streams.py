@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import mlstore as ml
+from mlstore.engine import limits
 from mlstore.engine.writing import ingest
 
 USER = ml.Entity("user", keys={"user_id": ml.int64})
@@ -306,6 +307,56 @@ def test_a_stream_follows_a_view_that_evolves(spend: ml.Store):
         stream.append(row(2, note="new"))
 
     assert spend.online_features(["spend:note"], {"user_id": [1, 2]})["note"].to_pylist() == [None, "new"]
+
+
+def test_rows_packed_before_the_view_evolved_are_read_as_it_is_now(spend: ml.Store):
+    with spend.stream("spend", max_seconds=LONG) as stream:
+        old = [stream.append(row(user, event_timestamp=datetime(2024, 5, user, tzinfo=UTC))) for user in (1, 2)]
+        together = stream.append_many([row(3), row(4)])
+        spend.apply(USER, ml.FeatureView("spend", entity=USER, schema=dict(SPEND.schema) | {"note": ml.string}))
+        assert {receipt.result(60) for receipt in old} == {together.result(60)}
+
+    table = spend.online_features(["spend:amount", "spend:seen", "spend:note"], {"user_id": [1, 2, 3, 4]})
+    assert table["amount"].to_pylist() == [1.0, 2.0, 3.0, 4.0]
+    assert table["seen"].to_pylist() == [[0.0, 1.0]] * 4
+    assert table["note"].to_pylist() == [None] * 4
+    spend.verify()
+
+
+def test_what_became_full_during_a_commit_shares_the_next_one(spend: ml.Store, held_writes: threading.Event):
+    with spend.stream("spend", max_rows=2, max_seconds=LONG) as stream:
+        first = stream.append_many([row(1), row(2)])
+        receipts = [stream.append(row(user)) for user in range(3, 9)]
+        held_writes.set()
+        shared = {receipt.result(60) for receipt in receipts}
+
+    assert len({first.result(), *shared}) <= 2  # one, if the thread has not yet begun with the first group
+    assert users(spend) == list(range(1, 9))
+
+
+def test_a_refusal_is_told_to_its_own_receipt_wherever_the_groups_are_cut(spend: ml.Store, held_writes: threading.Event):
+    with spend.stream("spend", max_rows=3, max_seconds=LONG) as stream:
+        receipts = [stream.append(row(user, amount="much" if user in (2, 5, 6) else 1.0)) for user in range(10)]
+        held_writes.set()
+        refused = [user for user, receipt in enumerate(receipts) if receipt.exception(60) is not None]
+
+    assert refused == [2, 5, 6]
+    assert users(spend) == [0, 1, 3, 4, 7, 8, 9]
+
+
+def test_a_group_that_came_to_be_large_goes_to_segments_and_answers_alike(spend: ml.Store, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(limits, "DIRECT_ROWS", 8)
+    with spend.stream("spend", max_seconds=LONG) as stream:
+        for user in range(20):
+            stream.append(row(user % 5, day=1 + user % 7, amount=float(user)))
+        stream.append(row(1, day=1, amount=-1.0))
+
+    assert spend.info()["tables"][0]["segments"] == 1
+    assert spend.read("spend").num_rows == 21
+    newest = {key: max((1 + user % 7, user) for user in range(20) if user % 5 == key)[1] for key in range(5)}
+    online = spend.online_features(["spend:amount"], {"user_id": list(range(5))})
+    assert online["amount"].to_pylist() == [float(newest[key]) for key in range(5)]
+    spend.verify()
 
 
 def test_a_stream_is_refused_where_nothing_can_be_written(spend: ml.Store, store_path: Path):

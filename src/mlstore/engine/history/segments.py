@@ -29,7 +29,8 @@ from mlstore.format.segment import (
 )
 from mlstore.schema.dtypes import DType
 from mlstore.storage.keyspace import declare
-from mlstore.storage.transaction import MappedValue, Reader, Writer
+from mlstore.storage.mapped_value import MappedValue
+from mlstore.storage.transaction import Reader, Writer
 
 SEGMENTS = declare("segments")
 EXTENTS = declare("extents")

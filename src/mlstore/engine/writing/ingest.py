@@ -45,13 +45,17 @@ Fit = Callable[[Relation], Packed | None]  # the rows of a write as a relation w
 
 def write(session: Session, name: str, data: Any, *, mode: Mode, author: str, message: str, progress: Progress | None) -> Commit:
     """Write rows to a view or table; see Store.write."""
-    relation = session.relation(name)
-    relation.require_rows("write")
-    entries = pack_dicts(relation, data) if _is_small(data) else None
-    if entries is not None:
+    guess = session.guess(name) if _is_small(data) else None
+    if guess is not None:
+        guess.require_rows("write")
+    entries = None if guess is None else pack_dicts(guess, data)
+    fit: Fit
+    if guess is not None and entries is not None:
         fit = partial(_fit_dicts, data)
-        ahead = fitted(relation, pack_entries(relation, entries), fit)
+        ahead = fitted(guess, pack_entries(guess, entries), fit)
     else:
+        relation = session.relation(name)
+        relation.require_rows("write")
         tables, total = _tables(data, relation)
         held = list(islice(tables, 2))
         if len(held) >= 2 or sum(table.num_rows for table in held) >= limits.DIRECT_ROWS:

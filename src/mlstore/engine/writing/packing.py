@@ -19,6 +19,7 @@ from mlstore.errors import InvalidDataError
 from mlstore.format.keys import Factorized, Keys, decode_keys, factorize, line_up
 from mlstore.format.ranks import rank_ints
 from mlstore.schema.conform import Conformed
+from mlstore.schema.instants import has_zone
 from mlstore.schema.layout import Layout
 from mlstore.schema.timestamps import NULL_TIME
 
@@ -145,4 +146,4 @@ def _zones_agree(layout: Layout, data: Sequence[Mapping[str, Any]]) -> bool:
         return True
     clocks = [name for name in (layout.timestamp, layout.created_timestamp) if name is not None]
     timed = [field.name for field in (*layout.keys, *layout.features) if pa.types.is_timestamp(field.dtype.arrow)]
-    return all(len({row[name].tzinfo is None for row in data if row[name] is not None}) <= 1 for name in (*clocks, *timed))
+    return all(len({has_zone(row[name]) for row in data if row[name] is not None}) <= 1 for name in (*clocks, *timed))

@@ -66,10 +66,10 @@ def run(context: WriteContext, relation: Relation, rows_written: int) -> int:
 
 def pay(session: Session, relation: Relation, owed: int) -> None:
     """Merge about as many rows as a write owes, in transactions of their own and of bounded size."""
-    if session.defer(lambda after: pay(after, relation, owed)):
+    if owed <= 0 or session.defer(lambda after: pay(after, relation, owed)):
         return
     with session.reading() as context:
-        is_due = owed > 0 and _is_due(context, relation)
+        is_due = _is_due(context, relation)
     while is_due:
         with session.writing() as writing:
             while owed > 0 and writing.writer.dirty_bytes < limits.STAGE_BYTES:
