@@ -19,7 +19,7 @@ from mlstore.engine.history.online import get_rows
 from mlstore.engine.meter import SAMPLED, Meter
 from mlstore.engine.session import ReadContext
 from mlstore.engine.windows.answering import WindowQuestions
-from mlstore.engine.windows.tilereading import answer_live
+from mlstore.engine.windows.tilereading import answer_live, answer_live_key
 from mlstore.errors import SchemaMismatchError, UsageError
 from mlstore.format.answers import NOT_FOUND
 from mlstore.format.keys import Factorized, Keys, encode_key, factorize, line_up
@@ -52,7 +52,12 @@ def answer_one(context: ReadContext, selection: Sequence[Selected], keys: Mappin
     """The features of one key, as a dict."""
     answer = dict(keys)
     for selected in selection:
-        found = _answer(context, selected, one_key(selected, keys), ask, meter)
+        key = one_key(selected, keys)
+        values = None if ask.status or selected.relation.window is None else _from_tiles(context, selected, key, ask)
+        if values is not None:
+            answer.update(zip(selected.outputs, values, strict=True))
+            continue
+        found = _answer(context, selected, key, ask, meter)
         answer.update(zip(selected.outputs, (column[0].as_py() for column in found.columns), strict=True))
         if ask.status:
             answer.update(zip(status_names(selected), (column[0].as_py() for column in found.told()), strict=True))
@@ -152,6 +157,12 @@ def _from_history(context: ReadContext, selected: Selected, keys: Keys, ask: Ask
     if not ask.status:
         return Found(answer.columns, None, None, None)
     return Found(answer.columns, answer.status, answer.event_time, answer.valid_to)
+
+
+def _from_tiles(context: ReadContext, selected: Selected, key: Factorized, ask: Ask) -> list[Any] | None:
+    """What is in the windows of one key now, where tiles tell."""
+    now = window_tick(ask.now_ns, selected.relation.layout)
+    return answer_live_key(context, selected.relation, selected.numbers, key, now)
 
 
 def _from_windows(context: ReadContext, selected: Selected, asked: Factorized, ask: Ask) -> Found:
