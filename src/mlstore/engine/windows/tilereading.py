@@ -1,13 +1,12 @@
 """Reading tiles: what windows hold at one moment for some keys, from a handful of nodes of each, however many events there are."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from mlstore._core.tiles import build_tiles
+from mlstore._core.nodes import lay_nodes
 from mlstore._core.windows import fold_stored
 from mlstore.engine import limits
 from mlstore.engine.catalog import Relation
@@ -19,21 +18,14 @@ from mlstore.engine.windows.measures import finish, is_kept
 from mlstore.engine.windows.plan import FIRST_TICK
 from mlstore.engine.windows.single import SinglePlan
 from mlstore.engine.windows.tilekeeping import NodesOfKey, Watch
-from mlstore.engine.windows.tiles import TILES, Flags, Kept, Node, TilePlan, contiguous, decode_node, join_kept, node_key, tile_plan
+from mlstore.engine.windows.tiles import CURE, TILES, Measure, TilePlan, tile_plan
+from mlstore.errors import CorruptionError
 from mlstore.format.keys import Factorized
-from mlstore.format.keyvector import decode_int
+from mlstore.format.keyvector import encode_int
 from mlstore.schema.outputs import Output
 from mlstore.storage.transaction import Reader
 
 FEW_ROOTS = 16  # up to this many are looked up one by one
-
-
-@dataclass(slots=True)
-class Found:
-    """Tiles (of each level) and events gathered for one key, in stretches: where each begins, first ticks, records."""
-
-    tiles: list[list[tuple[int, Int64, Int64]]]
-    events: list[tuple[int, Kept]]
 
 
 class LivePlan:
@@ -62,9 +54,8 @@ class LivePlan:
             return {}
         spans = self.single.spans(moment)
         nodes = None if key is None else NodesOfKey(context.reader, self.plan, self.plan.prefix(context.scope.line), key)
-        found = _gather(self.plan, nodes, spans)
-        tiles, _, events = _laid(self.plan, [found])
-        values = self.single.from_records(spans, tiles, np.ascontiguousarray(events.time), contiguous(self.plan.measures(events)))
+        *tiles, time, measures = lay(self.plan, [] if nodes is None else list(nodes_at(nodes, spans)))
+        values = self.single.from_records(spans, KeptTiles(*tiles), time, measures)
         return {output.name: value for output, value in zip(self.kept, values, strict=True)}
 
 
@@ -108,123 +99,51 @@ def answer_from_tiles(
 ) -> list[pa.Array]:
     """These outputs, which must be among those that tiles keep, for each key (as it stands in the file; None: none) at one moment."""
     windows = list(dict.fromkeys(output.window for output in outputs))
-    times = np.array([moment], np.int64)
-    spans = [(int(low[0]), int(high[0])) for low, high in (plan.plan.interval(window, times) for window in windows)]
-    states = np.empty((len(windows), plan.words, len(keys)), np.int64)
-    found = [_gather(plan, None if key is None else NodesOfKey(reader, plan, plan.prefix(line), key), spans) for key in keys]
-    low, high = (np.repeat(np.array([span[end] for span in spans], np.int64)[:, None], len(keys), 1) for end in (0, 1))
-    _fold(plan, found, low, high, plan.layout.wanted(list(outputs), windows), states)
+    spans = [plan.plan.interval_at(window, moment) for window in windows]
+    low, high = (np.array([[span[end]] for span in spans], np.int64) for end in (0, 1))
+    wanted, which = plan.layout.wanted(list(outputs), windows), np.zeros(1, np.int64)
+    states = np.empty((len(keys), len(windows), plan.words, 1), np.int64)
+    for key, of_key in zip(keys, states, strict=True):
+        nodes = None if key is None else NodesOfKey(reader, plan, plan.prefix(line), key)
+        *tiles, time, measures = lay(plan, [] if nodes is None else list(nodes_at(nodes, spans)))
+        fold_stored(measures, plan.plan.widths, *tiles, np.array([0, len(time)]), time, which, low, high, wanted, of_key)
     answers = []
     for output in outputs:
-        asked, words = plan.layout.state(output, states[windows.index(output.window)])
+        asked, words = plan.layout.state(output, np.ascontiguousarray(states[:, windows.index(output.window), :, 0].T))
         answers.append(finish(plan.plan, output, asked, words, {}))
     return answers
 
 
-def _fold(plan: TilePlan, found: Sequence[Found], low: Int64, high: Int64, wanted: Flags, states: Int64) -> None:
-    tiles, event_offsets, events = _laid(plan, found)
-    fold_stored(
-        contiguous(plan.measures(events)),
-        plan.plan.widths,
-        tiles.offsets,
-        tiles.start,
-        tiles.records,
-        event_offsets,
-        np.ascontiguousarray(events.time),
-        np.arange(len(found)),
-        np.ascontiguousarray(low),
-        np.ascontiguousarray(high),
-        wanted,
-        states,
-    )
+def lay(plan: TilePlan, packed: Sequence[bytes]) -> tuple[Int64, Int64, Int64, Int64, list[Measure]]:
+    """Nodes of one key as the kernels take them."""
+    try:
+        return lay_nodes(packed, plan.asked, plan.plan.widths)
+    except ValueError as error:
+        raise CorruptionError(f"a tile of {plan.relation.label} makes no sense: {error}", hint=CURE) from error
 
 
-def _laid(plan: TilePlan, found: Sequence[Found]) -> tuple[KeptTiles, Int64, Kept]:
-    """What was gathered for some keys, as the kernels take it."""
-    offsets = np.zeros((plan.root, len(found) + 1), np.int64)
-    starts, records, place = [], [], 0
-    for level in range(plan.root):
-        offsets[level, 0] = place
-        for number, one in enumerate(found, start=1):
-            for _, part, rows in sorted(one.tiles[level], key=_first):
-                place += len(part)
-                starts.append(part)
-                records.append(rows)
-            offsets[level, number] = place
-    counts = [0]
-    events = []
-    for one in found:
-        events += [part for _, part in sorted(one.events, key=_first)]
-        counts.append(counts[-1] + sum(len(part) for _, part in one.events))
-    tiles = KeptTiles(
-        offsets,
-        np.concatenate(starts) if starts else np.empty(0, np.int64),
-        np.concatenate(records) if records else np.empty((0, plan.words), np.int64),
-    )
-    return tiles, np.array(counts, np.int64), join_kept(events or [plan.nothing])
+def nodes_at(nodes: NodesOfKey, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+    """The nodes that a window begins or ends within, and the roots of all that lies between.
 
-
-def _first(part: tuple[Any, ...]) -> int:
-    return int(part[0])
-
-
-def _gather(plan: TilePlan, nodes: NodesOfKey | None, spans: Sequence[tuple[int, int]]) -> Found:
-    found = Found([[] for _ in range(plan.root)], [])
+    Which these are is known before any of them is: below a leaf there are none.
+    """
     spans = [span for span in spans if span[0] <= span[1]]
-    if nodes is None or not spans:
-        return found
+    if not spans:
+        return
+    plan, head = nodes.plan, nodes.prefix + nodes.key
     first, last = min(low for low, _ in spans), max(high for _, high in spans)
-    edges = sorted({low for low, _ in spans} | {high + 1 for _, high in spans})
-    leaves: dict[int, list[tuple[int, Kept]]] = {}
-    for start, node in _roots(nodes, first, last):
-        _visit(nodes, node, start, edges, found, leaves)
-    for level, parts in leaves.items():
-        found.events += parts
-        if level:
-            _add_tiles(plan, level, parts, found)
-    return found
-
-
-def _roots(nodes: NodesOfKey, first: int, last: int) -> Iterator[tuple[int, Node]]:
-    plan = nodes.plan
+    edges = {low for low, _ in spans} | {high + 1 for _, high in spans}
     start, width = plan.start_of(plan.root, first), plan.widths[plan.root]
+    top = head + plan.root.to_bytes()
+    wanted: list[bytes] = []
     if first > FIRST_TICK and (last - start) // width < FEW_ROOTS:
-        while start <= last:
-            node = nodes.get(plan.root, start)
-            if node is not None:
-                yield start, node
-            start += width
-        return
-    head = nodes.prefix + nodes.key
-    stop = node_key(nodes.prefix, nodes.key, plan.root, last) + b"\0"
-    for key, packed in nodes.reader.scan(TILES, start=node_key(nodes.prefix, nodes.key, plan.root, start), stop=stop):
-        yield decode_int(key[len(head) + 1 :]), decode_node(plan, packed)
-
-
-def _visit(
-    nodes: NodesOfKey, node: Node, start: int, edges: Sequence[int], found: Found, leaves: dict[int, list[tuple[int, Kept]]]
-) -> None:
-    """Take what a node tells; go on to those of its children that a window begins or ends within."""
-    if node.events is not None:
-        leaves.setdefault(node.level, []).append((start, node.events))
-        return
-    plan, level = nodes.plan, node.level - 1
-    found.tiles[level].append((start, node.starts, node.records))
-    width, behind = plan.widths[level], start + plan.widths[node.level]
-    inside = {edge // width * width for edge in edges if start <= edge < behind and edge % width}
-    for child in sorted(inside):
-        inner = nodes.get(level, child)
-        if inner is not None:
-            _visit(nodes, inner, child, edges, found, leaves)
-
-
-def _add_tiles(plan: TilePlan, level: int, parts: Sequence[tuple[int, Kept]], found: Found) -> None:
-    """The tiles that lie in the stretches of leaves of one level, which nobody keeps."""
-    events = join_kept([part for _, part in parts])
-    cuts = np.cumsum([0, *(len(part) for _, part in parts)])
-    widths = np.array(plan.widths[:level], np.int64)
-    offsets, starts, records = build_tiles(cuts, np.ascontiguousarray(events.time), contiguous(plan.measures(events)), widths)
-    for lower, bounds in enumerate(offsets.tolist()):
-        for number, (start, _) in enumerate(parts):
-            part = slice(bounds[number], bounds[number + 1])
-            found.tiles[lower].append((start, starts[part], records[part]))
+        wanted += [top + encode_int(root) for root in range(start, last + 1, width)]
+    else:
+        for _, packed in nodes.reader.scan(TILES, start=top + encode_int(start), stop=top + encode_int(last) + b"\0"):
+            yield packed
+    for level in range(plan.root - 1, -1, -1):
+        width, top = plan.widths[level], head + level.to_bytes()
+        wanted += [top + encode_int(tick) for tick in {max(FIRST_TICK, edge // width * width) for edge in edges if edge % width}]
+    for found in nodes.reader.get_many(TILES, wanted):
+        if found is not None:
+            yield found

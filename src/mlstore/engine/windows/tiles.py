@@ -29,6 +29,7 @@ from mlstore.storage.keyspace import declare
 TILES = declare("tiles")  # table of the window view | line | entity key | level u8 | first tick -> node
 
 ROOT_TILES = 64
+CURE = "run verify(), restore a backup"
 Flags = NDArray[np.uint8]
 Measure = tuple[int, int, Int64, Flags]
 
@@ -88,7 +89,7 @@ class TilePlan:
     """What the tiles of a window view keep: `plan` of the outputs that can be put together from tiles, the records, and the widths.
 
     widths: of the levels, finest first, the root behind them. root: its level. words: of a record. has_values: of each column, whether its
-    words are kept. form: what records and widths are, in few bytes; tiles of another form are none.
+    words are kept. asked: its kind and mask. form: what records and widths are, in few bytes; tiles of another form are none.
     """
 
     relation: Relation
@@ -99,6 +100,7 @@ class TilePlan:
     root: int
     words: int
     has_values: tuple[bool, ...]
+    asked: tuple[tuple[int, int], ...]
     form: bytes
     nothing: Kept
 
@@ -149,6 +151,7 @@ def _tile_plan(relation: Relation) -> TilePlan | None:
         widths,
         root=len(widths) - 1,
         words=layout.words,
+        asked=tuple((one.kind, one.mask) for one in asked),
         has_values=tuple(one.kind != KINDS["rows"] for one in asked),
         form=blake2b(repr((told, widths, limits.TILE_LEAF)).encode(), digest_size=16).digest(),
         nothing=Kept(_NONE, _NONE, tuple(_NONE for _ in asked), tuple(np.empty(0, np.uint8) for _ in asked)),
@@ -190,7 +193,7 @@ def decode_node(plan: TilePlan, packed: bytes) -> Node:
     has_values = plan.has_values
     size = place + count * (16 + 8 * sum(has_values) + len(has_values))
     if kind != _LEAF or columns != len(has_values) or len(packed) != size:
-        raise CorruptionError(f"a tile of {plan.relation.label} makes no sense", hint="store.backfill() makes tiles anew")
+        raise CorruptionError(f"a tile of {plan.relation.label} makes no sense", hint=CURE)
     numbers = np.frombuffer(packed, np.int64, count * (2 + sum(has_values)), place)
     flags = np.frombuffer(packed, np.uint8, count * columns, place + numbers.nbytes)
     values, at = [], 2 * count
