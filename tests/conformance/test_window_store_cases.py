@@ -1,4 +1,4 @@
-"""Every shared window case, answered by a store: a view of windows over a view of facts, as a training set, and online at each label's time."""
+"""Every shared window case, answered by a store: windows over a view of facts, as a training set, and online at each label's time."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def assert_same_online(case: Any, store: ml.Store, table: pa.Table) -> None:
             continue
         keys = table.slice(row, 1).select(case.feature_keys)
         keys = keys if case.feature_keys else pa.table({"row": [row]})
-        now = f"{str(pa.scalar(time, pa.timestamp('ns')))}+00:00"
+        now = f"{pa.scalar(time, pa.timestamp('ns'))!s}+00:00"
         online = store.online_features(["windows"], keys, now=now, full_names=True)
         expected = table.slice(row, 1).select(outputs)
         assert online.select(outputs).to_pylist().__repr__() == expected.to_pylist().__repr__(), (row, now)
