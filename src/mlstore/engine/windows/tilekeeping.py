@@ -147,6 +147,8 @@ class Keeper:
         self._hidden += rows
         if rows:
             self._touched.append(keys)
+        if sum(map(len, self._touched)) > limits.TILE_TOUCHED:
+            self._live = []
 
     def erased(self, keys: Keys) -> None:
         """Rows of these keys of the source were erased: what tiles tell of them goes, whether they are right or not."""

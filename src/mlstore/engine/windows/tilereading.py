@@ -105,8 +105,9 @@ def answer_from_tiles(
     states = np.empty((len(keys), len(windows), plan.words, 1), np.int64)
     for key, of_key in zip(keys, states, strict=True):
         nodes = None if key is None else NodesOfKey(reader, plan, plan.prefix(line), key)
-        *tiles, time, measures = lay(plan, [] if nodes is None else list(nodes_at(nodes, spans)))
-        fold_stored(measures, plan.plan.widths, *tiles, np.array([0, len(time)]), time, which, low, high, wanted, of_key)
+        offsets, starts, records, time, measures = lay(plan, [] if nodes is None else list(nodes_at(nodes, spans)))
+        events = np.array([0, len(time)])
+        fold_stored(measures, plan.plan.widths, offsets, starts, records, events, time, which, low, high, wanted, of_key)
     answers = []
     for output in outputs:
         asked, words = plan.layout.state(output, np.ascontiguousarray(states[:, windows.index(output.window), :, 0].T))
