@@ -70,18 +70,8 @@ def _live_plan(relation: Relation, numbers: Sequence[int]) -> LivePlan | None:
     return None if plan is None else LivePlan(relation, numbers, plan)
 
 
-def answer_live_key(context: ReadContext, relation: Relation, numbers: Sequence[int], asked: Factorized, moment: int) -> list[Any] | None:
-    """What a window view answers for one key at one moment, from tiles as far as they go; None: they do not serve here."""
-    ready = live_plan(context, relation, numbers)
-    if ready is None:
-        return None
-    answers = ready.answer_kept(context, asked.keys.encoded_at(0) if len(asked.keys) else None, moment)
-    answers |= {name: column[0].as_py() for name, column in ready.answer_others(context, asked, moment).items()}
-    return [answers[output.name] for output in ready.outputs]
-
-
 def answer_live(context: ReadContext, relation: Relation, numbers: Sequence[int], asked: Factorized, moment: int) -> list[pa.Array] | None:
-    """The same for many keys, a row per code, as columns."""
+    """What a window view answers at one moment, a row per code, from tiles as far as they go; None: they do not serve here."""
     ready = live_plan(context, relation, numbers) if len(asked.keys) <= limits.TILE_KEYS else None
     if ready is None:
         return None
