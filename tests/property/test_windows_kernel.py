@@ -357,3 +357,16 @@ def test_floats_agree_with_numpy_closely(seed, tiles):
         kurtosis = (n - 1) / ((n - 2) * (n - 3)) * ((n + 1) * (n * m4 / m2**2 - 3) + 6)
         expected = [held.sum(), held.mean(), held.std(ddof=1), skew, kurtosis, held.min(), held.max()]
         assert np.allclose([column[place] for column in answers], expected, rtol=1e-9, atol=1e-9)
+
+
+@given(windows(), st.one_of(st.integers(-70, 70), st.sampled_from([FIRST, FIRST + 1, FIRST + 9, LAST - 1, LAST])), st.booleans())
+def test_an_interval_is_the_same_for_one_moment_and_many_and_never_leaves_the_clock(window, moment, is_strict):
+    plan = plan_of([ml.agg("f", "sum", windows=[window])], offset="3us", tiles=["2us"], boundary="strict" if is_strict else "inclusive")
+
+    low, high = plan.interval(plan.windows[0], np.array([moment, moment]))
+
+    assert (low[1], high[1]) == plan.interval_at(plan.windows[0], moment)
+    if moment != FIRST:
+        clock = {"tick_ns": plan.tick_ns, "offset": plan.offset, "is_strict": is_strict}
+        first, last = naive_windows.interval(plan.windows[0], moment, **clock)
+        assert (low[0], high[0]) == (FIRST if first is None else max(first, FIRST), max(last, FIRST))
