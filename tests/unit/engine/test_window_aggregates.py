@@ -16,6 +16,7 @@ from mlstore._core.windows import find_events, fold
 from mlstore.engine.windows.aggregates import aggregate
 from mlstore.engine.windows.plan import FIRST_TICK, LAST_TICK, WindowPlan, compile_plan
 from mlstore.engine.windows.single import SinglePlan
+from mlstore.engine.windows.stretches import rising_groups
 from mlstore.errors import InvalidDataError
 from mlstore.schema.layout import view_layout
 from tests.support.windows import USER, Rows, moments_of, plan_of
@@ -150,6 +151,13 @@ def test_a_rate_is_per_second(length):
     plan = plan_of([ml.agg(None, "rate", windows=["2s"]), ml.agg("i", "rate", windows=[length], name="each")])
 
     assert answers(plan, rows("i", [1, None, 3]), [2]) == {"rate_2s": [1.5], "each": [2.0]}
+
+
+def test_groups_are_told_apart_by_whether_their_events_were_known_in_turn():
+    offsets = np.array([0, 2, 2, 4, 6, 7])
+    created = np.array([5, 9, 1, 1, 4, 3, FIRST_TICK])
+
+    assert rising_groups(offsets, created).tolist() == [True, True, True, False, False]
 
 
 # ---------------------------------------------------------------- kernels refuse what does not fit
