@@ -128,6 +128,27 @@ def in_turn(events):
         event["created"] = number // 2
 
 
+@pytest.mark.parametrize("is_known_late", [False, True])
+@pytest.mark.parametrize("tiles", TILES)
+def test_many_floats_in_few_tiles_are_added_in_the_canonical_order(tiles, is_known_late):
+    random = np.random.default_rng(11)
+    times = np.sort(random.integers(-80, 80, 250)).tolist()
+    nothing = dict.fromkeys(VALUES) | {"u": 0}
+    events = [
+        nothing | {"time": time, "created": time + 9, "f": float(value)} for time, value in zip(times, random.normal(size=250), strict=True)
+    ]
+    plan = plan_of([ml.agg("f", ["sum", "std"], windows=["7us", "30us", "65us", "lifetime"])], tiles=tiles)
+    moments = list(range(-70, 90, 3))
+
+    check(plan, [events], [moments], known=moments if is_known_late else ())
+
+    if not is_known_late:
+        rows, single = Rows.of([events]), SinglePlan(plan)
+        many = [column.to_pylist() for column in aggregate(plan, rows, moments_of([moments]))]
+        kept = build_kept(plan, rows)
+        assert [single.from_tiles(kept, rows, moment) for moment in moments] == [list(row) for row in zip(*many, strict=True)]
+
+
 @given(st.data())
 def test_values_in_their_order_make_quantiles_histograms_and_decayed_sums(data):
     groups = data.draw(event_groups())

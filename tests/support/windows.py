@@ -95,7 +95,7 @@ def moments_of(groups: Sequence[Sequence[int | None]], known: Sequence[int] = ()
 
 
 @st.composite
-def event_groups(draw: st.DrawFn, *, groups: int = 3, most: int = 25, low: int = -60, high: int = 60) -> list[list[dict[str, Any]]]:
+def event_groups(draw: st.DrawFn, *, groups: int = 3, most: int = 25, low: int = -30, high: int = 30) -> list[list[dict[str, Any]]]:
     """Events of some groups in total order, with ties and nulls."""
     event = st.fixed_dictionaries(
         {"time": st.integers(low, high), "created": st.integers(0, 4)}
