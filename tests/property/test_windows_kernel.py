@@ -19,10 +19,11 @@ from mlstore._core.tiles import ASKED, KINDS, add_to_record, build_tiles, count_
 from mlstore._core.windows import find_events, fold, fold_stored
 from mlstore.engine.windows import aggregates
 from mlstore.engine.windows.aggregates import aggregate
-from mlstore.engine.windows.kept import KeptTiles, Part, answer_kept, build_kept, kept_plan, parts_of
+from mlstore.engine.windows.kept import KeptTiles
 from mlstore.engine.windows.single import SinglePlan, is_single
 from tests.support import naive_windows
 from tests.support.data import microseconds
+from tests.support.kept_windows import Part, answer_kept, build_kept, kept_plan, parts_of
 from tests.support.windows import NUMBERS, TILES, VALUES, IsAbove, Rows, event_groups, moments_of, plan_of, windows
 
 MERGING = ("count", "sum", "mean", "min", "max", "std", "var", "skew", "kurtosis")
