@@ -14,6 +14,7 @@ from mlstore.engine.catalog import CatalogEntry
 from mlstore.engine.joining.asof_join import asof_join
 from mlstore.engine.keeping.freshness import Freshness, ViewFreshness
 from mlstore.engine.keeping.inspection import VerifyReport
+from mlstore.engine.lineage import CatalogEntries, Edge, Lineage
 from mlstore.engine.writing.registration import Change, Plan
 from mlstore.errors import (
     AlreadyExistsError,
@@ -64,6 +65,7 @@ from mlstore.schema.dtypes import (
     vector,
 )
 from mlstore.schema.entity import Entity
+from mlstore.schema.expression import Expression, coalesce, col, greatest, least, lit, where
 from mlstore.schema.reference import Reference, ref
 from mlstore.schema.service import FeatureService
 from mlstore.schema.table import Table
@@ -77,6 +79,7 @@ __all__ = [
     "Aggregation",
     "AlreadyExistsError",
     "Branch",
+    "CatalogEntries",
     "CatalogEntry",
     "Change",
     "ClosedError",
@@ -85,8 +88,10 @@ __all__ = [
     "DType",
     "DefinitionError",
     "Diff",
+    "Edge",
     "Entity",
     "Explanation",
+    "Expression",
     "FeatureService",
     "FeatureView",
     "FormatVersionError",
@@ -94,6 +99,7 @@ __all__ = [
     "InvalidDataError",
     "LeakageError",
     "LeakageWarning",
+    "Lineage",
     "MergeConflictError",
     "MlstoreError",
     "NameClashError",
@@ -125,17 +131,22 @@ __all__ = [
     "asof_join",
     "binary",
     "bool_",
+    "coalesce",
+    "col",
     "date",
     "decimal",
     "float32",
     "float64",
+    "greatest",
     "hopping",
     "int8",
     "int16",
     "int32",
     "int64",
     "last_rows",
+    "least",
     "list_",
+    "lit",
     "map_",
     "open",
     "ref",
@@ -149,4 +160,5 @@ __all__ = [
     "uint32",
     "uint64",
     "vector",
+    "where",
 ]

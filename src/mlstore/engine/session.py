@@ -28,6 +28,7 @@ class ReadContext:
     shelves: Shelves
 
     def history(self, relation: Relation) -> History:
+        relation.require_rows()
         return History(self.reader, relation, self.scope, self.shelves)
 
     def at(self, scope: Scope) -> "ReadContext":

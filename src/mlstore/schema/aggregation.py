@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from itertools import pairwise, product
@@ -14,14 +14,14 @@ from typing import Any, Literal, NamedTuple
 import pyarrow as pa
 
 from mlstore.errors import DefinitionError
-from mlstore.schema.declarations import FieldEquality, check_name, checked_duration, duration_ns, set_field
+from mlstore.schema.declarations import FieldEquality, check_name, checked_duration, duration_ns, same, set_field
 from mlstore.schema.dtypes import DType, float64, int64, list_
 from mlstore.schema.durations import format_duration, parse_duration
+from mlstore.schema.expression import Expression
 from mlstore.schema.window import MAX_ROWS, Window, checked_window
 
 Over = Literal["any", "plain", "number"]
 Gives = Literal["count", "sum", "float", "value", "values", "counts"]
-Expression = Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,7 @@ class Aggregation(FieldEquality):
             check_name(self.by, f"{place}: by=")
         for field in ("functions", "windows", "q", "bins"):
             set_field(self, field, tuple(getattr(self, field)))
+        check_condition(self.where, place)
         self._check_functions(place)
         self._check_parameters(place)
         if not self.windows:
@@ -165,6 +166,14 @@ class Aggregation(FieldEquality):
             for q in self.q if FUNCTIONS[function].parameter == "q" else (None,):
                 yield Part(self._output_name(function, window, q), function, window, q)
 
+    def only(self, part: Part) -> Aggregation:
+        """What it asks for one of its outputs."""
+        told: dict[str, Any] = {"n": None, "q": (), "k": None, "bins": (), "half_life": None}
+        parameter = FUNCTIONS[part.function].parameter
+        if parameter:
+            told[parameter] = getattr(self, parameter) if part.q is None else (part.q,)
+        return replace(self, functions=(part.function,), windows=(part.window,), name=part.name, **told)
+
     def _output_name(self, function: str, window: Window, q: float | None) -> str:
         told = self._told(function, q)
         if self.name is None:
@@ -190,7 +199,7 @@ class Aggregation(FieldEquality):
         options = []
         for field in ("n", "q", "k", "bins", "half_life", "by", "where", "name"):
             value = getattr(self, field)
-            if value is not None and value != ():
+            if value is not None and not same(value, ()):
                 options.append(f"{field}={value!r}")
         functions = repr(self.functions[0]) if len(self.functions) == 1 else repr(list(self.functions))
         return f"agg({', '.join([repr(self.column), functions, f'windows={list(self.windows)!r}', *options])})"
@@ -231,7 +240,7 @@ def agg(
         ================================  ==============================================  ========================
         count                             values; rows without a column                   int64
         sum                               of integers and bools exact, else in float64    int64, float64
-        mean, std, var, skew, kurtosis    sample moments, as pandas gives them            float64
+        mean, std, var, skew, kurtosis    sample moments, corrected for bias              float64
         min, max                          of anything with an order                       the column's type
         first, last                       by (event time, created, order of writing)      the column's type
         first_n, last_n                   at most `n`, oldest first, newest first         list of the column's type
@@ -309,6 +318,12 @@ def agg(
         where=where,
         name=name,
     )
+
+
+def check_condition(where: object, place: str) -> None:
+    """Refuse a where= that is no expression."""
+    if where is not None and not isinstance(where, Expression):
+        raise DefinitionError(f"{place}: where={where!r:.60} is no expression", hint='such as where=ml.col("kind") == "buy"')
 
 
 def output_type(function: str, column: DType) -> DType:

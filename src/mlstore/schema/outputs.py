@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mlstore.errors import DefinitionError, UnknownNameError
-from mlstore.schema.aggregation import FUNCTIONS, Aggregation, Expression, Part, fits, output_type
-from mlstore.schema.dtypes import DType, int64, map_
+from mlstore.errors import DefinitionError, UnknownNameError, UsageError
+from mlstore.schema.aggregation import FUNCTIONS, Aggregation, Part, fits, output_type
+from mlstore.schema.declarations import FieldEquality
+from mlstore.schema.dtypes import DType, bool_, int64, map_
+from mlstore.schema.expression import Expression
 from mlstore.schema.layout import Field, Layout
 from mlstore.schema.window import Window
 from mlstore.schema.window_view import WindowView
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+@dataclass(frozen=True, slots=True, eq=False)
+class Output(FieldEquality):
     """One feature of a window view: what to work out, of which column, over which window, of which events.
 
     column: of the source, a feature or a key; None for rows. Of n, q, k, edges and half_life_ns only what `function` takes is set.
@@ -40,6 +42,7 @@ def resolve_outputs(view: WindowView, source: Layout) -> tuple[Output, ...]:
     place = f"window view {view.name}"
     _check_ticks(view, source, place)
     columns = {field.name: field.dtype for field in (*source.keys, *source.features)}
+    _check_where(view.where, columns, f"{place}: where=")
     return tuple(_resolve(view, aggregation, part, columns, place) for aggregation, part in view.parts())
 
 
@@ -95,6 +98,7 @@ def _resolve(view: WindowView, aggregation: Aggregation, part: Part, columns: Ma
             hint = "group by integers, string, binary, bool, date or timestamp"
             raise DefinitionError(f"{place}: {part.name}: by={aggregation.by!r} is {category}", hint=hint)
         dtype = map_(category, dtype)
+    _check_where(aggregation.where, columns, f"{place}: {part.name}: where=")
     parameter = FUNCTIONS[part.function].parameter
     return Output(
         part.name,
@@ -117,6 +121,17 @@ def both(one: Expression | None, other: Expression | None) -> Expression | None:
     if one is None or other is None:
         return one if other is None else other
     return one & other
+
+
+def _check_where(where: Expression | None, columns: Mapping[str, DType], place: str) -> None:
+    if where is None:
+        return
+    try:
+        dtype = where.dtype(columns)
+    except UsageError as cause:
+        raise type(cause)(f"{place}{where}: {cause.message}", hint=cause.hint) from cause
+    if dtype != bool_:
+        raise DefinitionError(f"{place}{where} is {dtype}, not bool", hint='compare something: ml.col("amount") > 0')
 
 
 def _column(name: str, columns: Mapping[str, DType], place: str) -> DType:

@@ -7,11 +7,20 @@ from datetime import timedelta
 from typing import Literal
 
 from mlstore.errors import DefinitionError
+from mlstore.schema.declarations import set_field
 from mlstore.schema.durations import format_duration, parse_duration
 
 WindowKind = Literal["time", "lifetime", "tumbling", "hopping", "session", "rows"]
 
 _HINT = "give '7d', a timedelta, 'lifetime', ml.tumbling('1d'), ml.hopping('7d', hop='1d'), ml.session('30m') or ml.last_rows(10)"
+_NEEDED: dict[str, tuple[str, ...]] = {
+    "time": ("length_ns",),
+    "lifetime": (),
+    "tumbling": ("length_ns",),
+    "hopping": ("length_ns", "hop_ns"),
+    "session": ("gap_ns",),
+    "rows": ("rows",),
+}
 MAX_ROWS = 2**31 - 1
 
 
@@ -21,7 +30,7 @@ class Window:
 
     kind: "time" (t - length < e <= t), "lifetime" (e <= t), "tumbling" (the period of `length_ns` that t is in, so far), "hopping" (as
     "time", seen from the last multiple of `hop_ns`), "session" (back from the last event while no gap is greater than `gap_ns`), "rows"
-    (the last `rows` events). shift_ns is taken off t first. text: the length as it was written, for the names of outputs.
+    (the last `rows` events). shift_ns is taken off t first. text: the length as it was written, for names.
     """
 
     kind: WindowKind
@@ -31,6 +40,15 @@ class Window:
     gap_ns: int = 0
     rows: int = 0
     shift_ns: int = 0
+
+    def __post_init__(self) -> None:
+        needed = _NEEDED.get(self.kind)
+        numbers = {name: getattr(self, name) for name in ("length_ns", "hop_ns", "gap_ns", "rows")}
+        if needed is None or self.shift_ns < 0 or any((number > 0) != (name in needed) for name, number in numbers.items()):
+            raise DefinitionError(f"{self.kind!r:.60} with {numbers} is no window", hint=_HINT)
+        if not self.text:
+            lengths = (self.length_ns, self.hop_ns, self.gap_ns)
+            set_field(self, "text", "_".join(format_duration(length) for length in lengths if length))
 
     @property
     def label(self) -> str:
@@ -67,7 +85,7 @@ class Window:
             case "rows":
                 shown = f"last_rows({self.rows})"
             case "hopping":
-                length, hop = self.text.split("_")
+                length, _, hop = self.text.partition("_")
                 shown = f"hopping({length!r}, hop={hop!r})"
             case "lifetime":
                 shown = "'lifetime'"

@@ -10,10 +10,11 @@ from itertools import pairwise
 from typing import Literal
 
 from mlstore.errors import DefinitionError
-from mlstore.schema.aggregation import Aggregation, Expression, Part
+from mlstore.schema.aggregation import Aggregation, Part, check_condition
 from mlstore.schema.declarations import FieldEquality, check_choice, check_name, checked_duration, describe, duration_ns, set_field, show
 from mlstore.schema.durations import DAY_NS, SECOND_NS, format_duration, parse_duration
 from mlstore.schema.entity import Entity
+from mlstore.schema.expression import Expression
 from mlstore.schema.table import Table
 from mlstore.schema.view import FeatureView
 from mlstore.schema.window import Window
@@ -84,6 +85,7 @@ class WindowView(FieldEquality):
         self._check_entity(place)
         self._check_source(place)
         self._check_aggregations(place)
+        check_condition(self.where, place)
         check_choice(self.boundary, ("inclusive", "strict"), f"{place}: boundary")
         offset = checked_duration(self.offset, f"{place}: offset", allow_zero=True)
         set_field(self, "offset", None if duration_ns(offset) == 0 else offset)
@@ -131,6 +133,18 @@ class WindowView(FieldEquality):
     def parts(self) -> Iterator[tuple[Aggregation, Part]]:
         """Its outputs in order, each with the aggregation it comes from."""
         return ((aggregation, part) for aggregation in self.aggregations for part in aggregation.parts())
+
+    def by_name(self) -> dict[str, Aggregation]:
+        """What is asked for each output, by its name."""
+        return {part.name: aggregation.only(part) for aggregation, part in self.parts()}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the source that are read, in order of first mention."""
+        named = [name for aggregation in self.aggregations for name in (aggregation.column, aggregation.by) if name is not None]
+        conditions = [aggregation.where for aggregation in self.aggregations] + [self.where]
+        named += [name for where in conditions if where is not None for name in where.columns]
+        return tuple(dict.fromkeys(named))
 
     def windows(self) -> tuple[Window, ...]:
         """Its windows, each once."""

@@ -43,7 +43,7 @@ Progress = Callable[[int, int | None], None]
 def write(session: Session, name: str, data: Any, *, mode: Mode, author: str, message: str, progress: Progress | None) -> Commit:
     """Write rows to a view or table; see Store.write."""
     with session.reading() as reading:
-        relation = reading.catalog.relation(name)
+        relation = reading.catalog.stored(name, doing="write")
     tables, total = _tables(data, relation)
     ahead = list(islice(tables, 2))
     if len(ahead) < 2 and sum(table.num_rows for table in ahead) < limits.DIRECT_ROWS:
@@ -62,7 +62,7 @@ def write_few(
 ) -> tuple[Commit, Relation, int]:
     """One commit of rows that go to the tail; what it owes to merging is the caller's to pay, after telling of the commit."""
     with session.writing() as context:
-        relation = context.catalog.relation(name)
+        relation = context.catalog.stored(name, doing="write")
         rows = fitted(relation)
         change = write_rows(context, relation, rows, mode) if rows and rows.rows else _nothing(relation, mode)
         owed = upkeep.run(context, relation, change.rows)
