@@ -84,7 +84,7 @@ def plan_of(aggregations: Sequence[ml.Aggregation], *, tiles: Sequence[str] = ()
     """A plan over FIELDS, whose ticks are microseconds."""
     view = ml.WindowView("windows", entity=USER, source=SOURCE, aggregations=aggregations, tiles=tiles, **rules)
     plan = compile_plan(view, view_layout(SOURCE, USER))
-    return replace(plan, outputs=tuple(replace(output, where=where) for output in plan.outputs))
+    return plan if where is None else plan.of(replace(output, where=where) for output in plan.outputs)
 
 
 def moments_of(groups: Sequence[Sequence[int | None]], known: Sequence[int] = ()) -> Moments:

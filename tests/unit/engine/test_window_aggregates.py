@@ -112,6 +112,15 @@ def test_the_last_rows_of_a_key_are_taken_before_they_are_told_apart_by_category
     assert answers(plan, events, [1, 2]) == {"count_s_last_2_rows": [[("a", 1), ("b", 1)], [("b", 2)]]}
 
 
+def test_a_condition_chooses_events_before_a_window_of_rows_does():
+    big = ml.col("i") > 2
+    plan = plan_of([ml.agg("i", "sum", windows=[ml.last_rows(2), "2us"], where=big), ml.agg("i", "count", windows=["2us"])], where=None)
+
+    told = answers(plan, rows("i", [3, 4, 5, 1, None]), [3, 4])
+
+    assert told == {"i_sum_last_2_rows": [9, 9], "i_sum_2us": [5, None], "i_count_2us": [2, 1]}
+
+
 def test_an_age_halves_what_a_value_counts():
     plan = plan_of([ml.agg("i", "decayed_sum", windows=["lifetime"], half_life="2us", name="decayed")], offset="1us")
 
