@@ -42,7 +42,13 @@ WRONG_DAYS = ["2024-02-30", "2023-02-29", "1900-02-29", "0000-01-01", "2024-13-0
 NEARLY = st.sampled_from([*WRONG_DAYS, "2000-02-29", "2024-1-01", "2024-05-01T24:00:00"])
 TIMES = MOMENTS | st.dates() | st.dates().map(str) | ISO | NEARLY | st.text("0123456789-:T .Z+", max_size=26)
 WHOLE = st.integers(-300, 300) | st.integers(-(2**64), 2**64) | st.sampled_from([2**24, 2**24 + 1, 2**53, 2**53 + 1, 2**63, 2**64 - 1])
-REAL = st.floats() | st.floats(width=32) | st.floats(-1e3, 1e3).map(np.float64) | st.floats(width=32).map(np.float32)
+REAL = (
+    st.floats()
+    | st.sampled_from([3.4e38, 3.5e38, -1e39])
+    | st.floats(width=32)
+    | st.floats(-1e3, 1e3).map(np.float64)
+    | st.floats(width=32).map(np.float32)
+)
 NUMBERS = WHOLE | st.integers(-128, 127).map(np.int8) | st.integers(0, 2**64 - 1).map(np.uint64)
 TEXT = st.text(max_size=5) | st.text("a\0ÿ", max_size=4) | st.just("\ud800")
 
@@ -130,6 +136,18 @@ PLAIN: Mapping[str, Any] = {
     "binary": b"\0\1",
     "date": date(1960, 2, 29),
 }
+
+
+@pytest.mark.parametrize("dtype", VALUES, ids=str)
+@given(data=st.data())
+def test_a_value_of_a_type_is_packed_as_the_long_way_packs_it(dtype: dt.DType, data: st.DataObject):
+    is_key = dtype.is_key and data.draw(st.booleans())
+    layout = table_layout(ml.Table("rows", schema={"f": dtype, "g": dt.int8}, key=["f"] if is_key else []))
+    row = {"f": data.draw(VALUES[dtype] | STRANGE), "g": None}
+
+    entry = Case(layout, plan_of(layout), row).form.pack(row)
+
+    assert entry is None or entry == entry_through_arrow(layout, plan_of(layout), row)
 
 
 @given(ISO | NEARLY | st.dates().map(str))

@@ -222,8 +222,11 @@ cdef bint put_vector(uint8_t* slot, int64_t width, Reading reading, object value
     if (PyList_GET_SIZE(value) if is_list else PyTuple_GET_SIZE(value)) != count:
         return False
     for i in range(count):
-        if not float_of(<object> PyList_GET_ITEM(value, i) if is_list else <object> PyTuple_GET_ITEM(value, i),
-                        EXACT_IN_FLOAT32 if is_narrow else EXACT_IN_FLOAT64, &wide):
+        number = <object> PyList_GET_ITEM(value, i) if is_list else <object> PyTuple_GET_ITEM(value, i)
+        # Arrow has its own mind about numpy's scalars beside each other.
+        if not PyFloat_Check(number) and not PyLong_CheckExact(number):
+            return False
+        if not float_of(number, EXACT_IN_FLOAT32 if is_narrow else EXACT_IN_FLOAT64, &wide):
             return False
         narrow = <float> wide
         if is_narrow and isinf(narrow) and not isinf(wide):
