@@ -1,4 +1,4 @@
-"""The shared window cases through a store: a table or a view of facts, as training sets, and online at each label's time."""
+"""Every shared window case, answered by a store: windows over a view of facts, as a training set, and online at each label's time."""
 
 from __future__ import annotations
 

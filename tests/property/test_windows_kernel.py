@@ -19,10 +19,11 @@ from mlstore._core.tiles import ASKED, KINDS, add_to_record, build_tiles, count_
 from mlstore._core.windows import find_events, fold, fold_stored
 from mlstore.engine.windows import aggregates
 from mlstore.engine.windows.aggregates import aggregate
-from mlstore.engine.windows.kept import KeptTiles, Part, answer_kept, build_kept, kept_plan, parts_of
+from mlstore.engine.windows.kept import KeptTiles
 from mlstore.engine.windows.single import SinglePlan, is_single
 from tests.support import naive_windows
 from tests.support.data import microseconds
+from tests.support.kept_windows import Part, answer_kept, build_kept, kept_plan, parts_of
 from tests.support.windows import NUMBERS, TILES, VALUES, IsAbove, Rows, event_groups, moments_of, plan_of, windows
 
 MERGING = ("count", "sum", "mean", "min", "max", "std", "var", "skew", "kurtosis")
@@ -126,6 +127,27 @@ def in_turn(events):
     """Make events known in their order."""
     for number, event in enumerate(events):
         event["created"] = number // 2
+
+
+@pytest.mark.parametrize("is_known_late", [False, True])
+@pytest.mark.parametrize("tiles", TILES)
+def test_many_floats_in_few_tiles_are_added_in_the_canonical_order(tiles, is_known_late):
+    random = np.random.default_rng(11)
+    times = np.sort(random.integers(-80, 80, 250)).tolist()
+    nothing = dict.fromkeys(VALUES) | {"u": 0}
+    events = [
+        nothing | {"time": time, "created": time + 9, "f": float(value)} for time, value in zip(times, random.normal(size=250), strict=True)
+    ]
+    plan = plan_of([ml.agg("f", ["sum", "std"], windows=["7us", "30us", "65us", "lifetime"])], tiles=tiles)
+    moments = list(range(-70, 90, 3))
+
+    check(plan, [events], [moments], known=moments if is_known_late else ())
+
+    if not is_known_late:
+        rows, single = Rows.of([events]), SinglePlan(plan)
+        many = [column.to_pylist() for column in aggregate(plan, rows, moments_of([moments]))]
+        kept = build_kept(plan, rows)
+        assert [single.from_tiles(kept, rows, moment) for moment in moments] == [list(row) for row in zip(*many, strict=True)]
 
 
 @given(st.data())
@@ -357,3 +379,16 @@ def test_floats_agree_with_numpy_closely(seed, tiles):
         kurtosis = (n - 1) / ((n - 2) * (n - 3)) * ((n + 1) * (n * m4 / m2**2 - 3) + 6)
         expected = [held.sum(), held.mean(), held.std(ddof=1), skew, kurtosis, held.min(), held.max()]
         assert np.allclose([column[place] for column in answers], expected, rtol=1e-9, atol=1e-9)
+
+
+@given(windows(), st.one_of(st.integers(-70, 70), st.sampled_from([FIRST, FIRST + 1, FIRST + 9, LAST - 1, LAST])), st.booleans())
+def test_an_interval_is_the_same_for_one_moment_and_many_and_never_leaves_the_clock(window, moment, is_strict):
+    plan = plan_of([ml.agg("f", "sum", windows=[window])], offset="3us", tiles=["2us"], boundary="strict" if is_strict else "inclusive")
+
+    low, high = plan.interval(plan.windows[0], np.array([moment, moment]))
+
+    assert (low[1], high[1]) == plan.interval_at(plan.windows[0], moment)
+    if moment != FIRST:
+        clock = {"tick_ns": plan.tick_ns, "offset": plan.offset, "is_strict": is_strict}
+        first, last = naive_windows.interval(plan.windows[0], moment, **clock)
+        assert (low[0], high[0]) == (FIRST if first is None else max(first, FIRST), max(last, FIRST))

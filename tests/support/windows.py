@@ -84,7 +84,7 @@ def plan_of(aggregations: Sequence[ml.Aggregation], *, tiles: Sequence[str] = ()
     """A plan over FIELDS, whose ticks are microseconds."""
     view = ml.WindowView("windows", entity=USER, source=SOURCE, aggregations=aggregations, tiles=tiles, **rules)
     plan = compile_plan(view, view_layout(SOURCE, USER))
-    return replace(plan, outputs=tuple(replace(output, where=where) for output in plan.outputs))
+    return plan if where is None else plan.of(replace(output, where=where) for output in plan.outputs)
 
 
 def moments_of(groups: Sequence[Sequence[int | None]], known: Sequence[int] = ()) -> Moments:
@@ -95,7 +95,7 @@ def moments_of(groups: Sequence[Sequence[int | None]], known: Sequence[int] = ()
 
 
 @st.composite
-def event_groups(draw: st.DrawFn, *, groups: int = 3, most: int = 25, low: int = -60, high: int = 60) -> list[list[dict[str, Any]]]:
+def event_groups(draw: st.DrawFn, *, groups: int = 3, most: int = 25, low: int = -30, high: int = 30) -> list[list[dict[str, Any]]]:
     """Events of some groups in total order, with ties and nulls."""
     event = st.fixed_dictionaries(
         {"time": st.integers(low, high), "created": st.integers(0, 4)}

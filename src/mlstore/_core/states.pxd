@@ -203,78 +203,87 @@ cdef inline void add_events(const Measure* measure, int64_t begin, int64_t end, 
         add_greatest(measure, begin, end, state + place)
 
 
-cdef inline void merge_spread(const int64_t* tiles, int64_t stride, int64_t tiles_end, int64_t place, int64_t count, int64_t* state, bint shape) noexcept nogil:
-    """Merge mean and what follows it; tiles points at the counts of the first tile."""
-    cdef int64_t i = 0
-    cdef const int64_t* tile
-    cdef Moments sofar
-    sofar.count, sofar.mean, sofar.m2 = <double> count, double_of(state[0]), double_of(state[1])
-    sofar.m3 = double_of(state[2]) if shape else 0.0
-    sofar.m4 = double_of(state[3]) if shape else 0.0
-    if count == 0:
-        while tiles[i * stride] == 0:
-            i += 1
-        tile = tiles + i * stride
-        sofar.count, sofar.mean, sofar.m2 = <double> tile[0], double_of(tile[place]), double_of(tile[place + 1])
-        if shape:
-            sofar.m3, sofar.m4 = double_of(tile[place + 2]), double_of(tile[place + 3])
-        i += 1
-    while i < tiles_end:
-        tile = tiles + i * stride
-        i += 1
-        if tile[0] == 0:
-            continue
-        if shape:
-            merge_moments(
-                &sofar, <double> tile[0], double_of(tile[place]), double_of(tile[place + 1]), double_of(tile[place + 2]),
-                double_of(tile[place + 3]), True,
-            )
-        else:
-            merge_moments(&sofar, <double> tile[0], double_of(tile[place]), double_of(tile[place + 1]), 0.0, 0.0, False)
-    state[0], state[1] = word_of(sofar.mean), word_of(sofar.m2)
-    if shape:
-        state[2], state[3] = word_of(sofar.m3), word_of(sofar.m4)
-
-
-cdef inline void merge_tiles(const Measure* measure, const int64_t* records, int64_t stride, int64_t begin, int64_t end, int64_t* state) noexcept nogil:
+cdef inline void merge_tiles(
+    const Measure* measure, const int64_t* records, int64_t stride, int64_t begin, int64_t end, int64_t* state
+) noexcept nogil:
     """Merge the states of a column in the records [begin, end) into a state, from left to right."""
-    cdef int64_t i, tiles_end = end - begin, place = 1, count = state[0], added = 0, high, word
-    cdef uint64_t low, value
-    cdef double total
-    cdef const int64_t* tiles = records + begin * stride + measure.place
-    for i in range(tiles_end):
-        added += tiles[i * stride]
-    if added == 0:
+    cdef int64_t i, count = state[0], sum_place = 1, spread_place = 1, least_place, greatest_place
+    cdef bint sums = (measure.mask & SUM) != 0, exact = measure.kind != FLOATS, spread = (measure.mask & SPREAD) != 0
+    cdef bint shape = (measure.mask & SHAPE) != 0, least = (measure.mask & LEAST) != 0, greatest = (measure.mask & GREATEST) != 0
+    cdef const int64_t* tile = records + begin * stride + measure.place
+    cdef uint64_t low = 0
+    cdef int64_t high = 0
+    cdef double total = 0.0
+    cdef Moments sofar
+    spread_place += (2 if exact else 1) if sums else 0
+    least_place = spread_place + (2 if spread else 0) + (2 if shape else 0)
+    greatest_place = least_place + (1 if least else 0)
+    if sums and exact:
+        low, high = <uint64_t> state[sum_place], state[sum_place + 1]
+    elif sums:
+        total = double_of(state[sum_place])
+    sofar.count, sofar.mean, sofar.m2, sofar.m3, sofar.m4 = <double> count, 0.0, 0.0, 0.0, 0.0
+    if spread:
+        sofar.mean, sofar.m2 = double_of(state[spread_place]), double_of(state[spread_place + 1])
+    if shape:
+        sofar.m3, sofar.m4 = double_of(state[spread_place + 2]), double_of(state[spread_place + 3])
+    for i in range(begin, end):
+        if tile[0] != 0:
+            if sums and exact:
+                low += <uint64_t> tile[sum_place]
+                high += tile[sum_place + 1] + (low < <uint64_t> tile[sum_place])
+            elif sums:
+                total += double_of(tile[sum_place])
+            if spread:
+                if count == 0:
+                    sofar.count, sofar.mean, sofar.m2 = <double> tile[0], double_of(tile[spread_place]), double_of(tile[spread_place + 1])
+                    if shape:
+                        sofar.m3, sofar.m4 = double_of(tile[spread_place + 2]), double_of(tile[spread_place + 3])
+                elif shape:
+                    merge_moments(
+                        &sofar, <double> tile[0], double_of(tile[spread_place]), double_of(tile[spread_place + 1]),
+                        double_of(tile[spread_place + 2]), double_of(tile[spread_place + 3]), True,
+                    )
+                else:
+                    merge_moments(&sofar, <double> tile[0], double_of(tile[spread_place]), double_of(tile[spread_place + 1]), 0.0, 0.0, False)
+            if least:
+                state[least_place] = min(state[least_place], tile[least_place])
+            if greatest:
+                state[greatest_place] = max(state[greatest_place], tile[greatest_place])
+            count += tile[0]
+        tile += stride
+    state[0] = count
+    if sums and exact:
+        state[sum_place], state[sum_place + 1] = <int64_t> low, high
+    elif sums:
+        state[sum_place] = word_of(total)
+    if spread:
+        state[spread_place], state[spread_place + 1] = word_of(sofar.mean), word_of(sofar.m2)
+    if shape:
+        state[spread_place + 2], state[spread_place + 3] = word_of(sofar.m3), word_of(sofar.m4)
+
+
+cdef inline void set_event(const Measure* measure, int64_t row, int64_t* state) noexcept nogil:
+    """The state of one row: what adding it to nothing gives."""
+    cdef int64_t place = 1
+    set_nothing(measure, state)
+    if measure.counted != NULL and not measure.counted[row]:
         return
-    state[0] = count + added
-    if measure.mask & SUM and measure.kind == FLOATS:
-        total = double_of(state[place])
-        for i in range(tiles_end):
-            total += double_of(tiles[i * stride + place])
-        state[place] = word_of(total)
+    state[0] = 1
+    if measure.mask & SUM:
+        state[place] = measure.values[row]
+        if measure.kind != FLOATS:
+            place += 1
+            state[place] = measure.values[row] >> 63 if measure.kind == INTS else 0
         place += 1
-    elif measure.mask & SUM:
-        low, high = <uint64_t> state[place], state[place + 1]
-        for i in range(tiles_end):
-            value = <uint64_t> tiles[i * stride + place]
-            low += value
-            high += tiles[i * stride + place + 1] + (low < value)
-        state[place], state[place + 1] = <int64_t> low, high
-        place += 2
     if measure.mask & SPREAD:
-        merge_spread(tiles, stride, tiles_end, place, count, state + place, (measure.mask & SHAPE) != 0)
+        state[place] = word_of(number_of(measure.kind, measure.values[row]))
         place += 4 if measure.mask & SHAPE else 2
     if measure.mask & LEAST:
-        word = state[place]
-        for i in range(tiles_end):
-            word = min(word, tiles[i * stride + place])
-        state[place] = word
+        state[place] = order_word(measure.kind, measure.values[row], INT64_MIN)
         place += 1
     if measure.mask & GREATEST:
-        word = state[place]
-        for i in range(tiles_end):
-            word = max(word, tiles[i * stride + place])
-        state[place] = word
+        state[place] = order_word(measure.kind, measure.values[row], INT64_MAX)
 
 
 cdef inline void settle(const Measure* measure, int64_t* state) noexcept nogil:

@@ -49,6 +49,7 @@ cdef class Layout:
 
     cdef void clear(self, int64_t* record) noexcept nogil
     cdef void add(self, int64_t begin, int64_t end, int64_t* record) noexcept nogil
+    cdef void take(self, int64_t row, int64_t* record) noexcept nogil
     cdef void merge(self, const int64_t* records, int64_t begin, int64_t end, int64_t* record) noexcept nogil
 
 

@@ -10,7 +10,7 @@ from libc.string cimport memcpy
 import numpy as np
 
 from mlstore._core.states cimport (
-    FLOATS, GREATEST, INTS, LEAST, ROWS, SHAPE, SPREAD, SUM, UINTS, Measure, add_events, merge_tiles, set_nothing, settle, words_of
+    FLOATS, GREATEST, INTS, LEAST, ROWS, SHAPE, SPREAD, SUM, UINTS, Measure, add_events, merge_tiles, set_event, set_nothing, settle, words_of
 )
 from mlstore._core.words cimport Words
 
@@ -49,6 +49,12 @@ cdef class Layout:
         cdef Py_ssize_t m
         for m in range(self.count):
             add_events(&self.measures[m], begin, end, record + self.measures[m].place)
+            settle(&self.measures[m], record + self.measures[m].place)
+
+    cdef void take(self, int64_t row, int64_t* record) noexcept nogil:
+        cdef Py_ssize_t m
+        for m in range(self.count):
+            set_event(&self.measures[m], row, record + self.measures[m].place)
             settle(&self.measures[m], record + self.measures[m].place)
 
     cdef void merge(self, const int64_t* records, int64_t begin, int64_t end, int64_t* record) noexcept nogil:
@@ -135,7 +141,9 @@ cdef class Tiles:
                     level.parent[stop] = level.count
                     stop += 1
                 record = level.records + level.count * self.words
-                if i == 0:
+                if i == 0 and stop == part + 1:
+                    layout.take(begin + part, record)
+                elif i == 0:
                     layout.clear(record)
                     layout.add(begin + part, begin + stop, record)
                 elif stop == part + 1:

@@ -21,6 +21,7 @@ WINDOW_EVENTS = 1 << 20  # events that windows look at together, where one key h
 WINDOW_STRETCH = 1 << 15  # events of neighbouring keys in one segment from which they are looked at where they lie
 TILE_LEAF = 64  # events of a key in a stretch of time that a node of its tiles holds as they are
 TILE_KEYS = 1 << 10  # up to this many keys are answered from tiles, one by one; more from their events, all together
+TILE_TOUCHED = 1 << 12  # keys whose tiles one write makes anew; where rows of more are hidden, they are left to be filled in
 TILE_ROWS = 1 << 17  # rows that one write adds to tiles; larger ones leave them to be filled in
 SORTED_ASKS = 64  # labels a key has on average from which they are put in order of time
 MAX_LAYERS = 8  # a branch that would see more lines than this is merged into by copying, not by moving on to another line

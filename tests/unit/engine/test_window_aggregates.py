@@ -16,6 +16,7 @@ from mlstore._core.windows import find_events, fold
 from mlstore.engine.windows.aggregates import aggregate
 from mlstore.engine.windows.plan import FIRST_TICK, LAST_TICK, WindowPlan, compile_plan
 from mlstore.engine.windows.single import SinglePlan
+from mlstore.engine.windows.stretches import rising_groups
 from mlstore.errors import InvalidDataError
 from mlstore.schema.layout import view_layout
 from tests.support.windows import USER, Rows, moments_of, plan_of
@@ -111,6 +112,15 @@ def test_the_last_rows_of_a_key_are_taken_before_they_are_told_apart_by_category
     assert answers(plan, events, [1, 2]) == {"count_s_last_2_rows": [[("a", 1), ("b", 1)], [("b", 2)]]}
 
 
+def test_a_condition_chooses_events_before_a_window_of_rows_does():
+    big = ml.col("i") > 2
+    plan = plan_of([ml.agg("i", "sum", windows=[ml.last_rows(2), "2us"], where=big), ml.agg("i", "count", windows=["2us"])], where=None)
+
+    told = answers(plan, rows("i", [3, 4, 5, 1, None]), [3, 4])
+
+    assert told == {"i_sum_last_2_rows": [9, 9], "i_sum_2us": [5, None], "i_count_2us": [2, 1]}
+
+
 def test_an_age_halves_what_a_value_counts():
     plan = plan_of([ml.agg("i", "decayed_sum", windows=["lifetime"], half_life="2us", name="decayed")], offset="1us")
 
@@ -150,6 +160,13 @@ def test_a_rate_is_per_second(length):
     plan = plan_of([ml.agg(None, "rate", windows=["2s"]), ml.agg("i", "rate", windows=[length], name="each")])
 
     assert answers(plan, rows("i", [1, None, 3]), [2]) == {"rate_2s": [1.5], "each": [2.0]}
+
+
+def test_groups_are_told_apart_by_whether_their_events_were_known_in_turn():
+    offsets = np.array([0, 2, 2, 4, 6, 7])
+    created = np.array([5, 9, 1, 1, 4, 3, FIRST_TICK])
+
+    assert rising_groups(offsets, created).tolist() == [True, True, True, False, False]
 
 
 # ---------------------------------------------------------------- kernels refuse what does not fit

@@ -20,7 +20,7 @@ from mlstore.engine.history.online import ONLINE, get_rows, online_prefix
 from mlstore.engine.meter import Meter
 from mlstore.engine.session import ReadContext
 from mlstore.engine.windows.answering import WindowQuestions
-from mlstore.engine.windows.tilereading import answer_live
+from mlstore.engine.windows.tilereading import answer_live, live_plan
 from mlstore.errors import SchemaMismatchError, UsageError
 from mlstore.format.answers import NOT_FOUND
 from mlstore.format.keys import Factorized, Keys, encode_key, factorize, line_up
@@ -53,6 +53,10 @@ def answer_one(context: ReadContext, selection: Sequence[Selected], keys: Mappin
     """The features of one key, as a dict."""
     answer = dict(keys)
     for selected in selection:
+        values = None if ask.status or selected.relation.window is None else _from_tiles(context, selected, keys, ask)
+        if values is not None:
+            answer.update(zip(selected.outputs, values, strict=True))
+            continue
         found = _answer(context, selected, one_key(selected, keys), ask, meter)
         answer.update(zip(selected.outputs, (column[0].as_py() for column in found.batch.columns), strict=True))
         if ask.status:
@@ -62,10 +66,18 @@ def answer_one(context: ReadContext, selection: Sequence[Selected], keys: Mappin
 
 def one_key(selected: Selected, keys: Mapping[str, Any]) -> Factorized:
     """The key of a view, one row; strict about its type."""
-    require_keys(selected, list(keys))
+    return as_one(selected, _encoded(selected, keys))
+
+
+def as_one(selected: Selected, code: bytes | None) -> Factorized:
+    """An encoded key, one row; None: a null one."""
     spec = selected.relation.key_spec
-    code = encode_key(spec, [keys[column] for column in selected.key_columns])
     return Factorized(Keys.from_encoded([] if code is None else [code], spec.kind), np.array([-1 if code is None else 0], np.int32))
+
+
+def _encoded(selected: Selected, keys: Mapping[str, Any]) -> bytes | None:
+    require_keys(selected, list(keys))
+    return encode_key(selected.relation.key_spec, [keys[column] for column in selected.key_columns])
 
 
 def answer_many(context: ReadContext, selection: Sequence[Selected], table: pa.Table, ask: Ask, meter: Meter) -> pa.Table:
@@ -149,6 +161,19 @@ def _from_history(context: ReadContext, selected: Selected, keys: Keys, ask: Ask
     if not ask.status:
         return Found(batch, None, None, None)
     return Found(batch, answer.status, answer.event_time, answer.valid_to)
+
+
+def _from_tiles(context: ReadContext, selected: Selected, keys: Mapping[str, Any], ask: Ask) -> list[Any] | None:
+    """What is in the windows of one key now, where tiles tell."""
+    now = window_tick(ask.now_ns, selected.relation.layout)
+    ready = live_plan(context, selected.relation, selected.numbers)
+    if ready is None:
+        return None
+    code = _encoded(selected, keys)
+    answers = ready.answer_kept(context, code, now)
+    if ready.others:
+        answers |= {name: column[0].as_py() for name, column in ready.answer_others(context, as_one(selected, code), now).items()}
+    return [answers[output.name] for output in ready.outputs]
 
 
 def _from_windows(context: ReadContext, selected: Selected, asked: Factorized, ask: Ask) -> Found:

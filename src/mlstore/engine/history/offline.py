@@ -197,6 +197,11 @@ class Layer:
         return lambda block: np.concatenate([locate(block, shadows) for shadows in self.shadows])
 
 
+def pack_owner(table: int, line: int) -> bytes:
+    """Where the state of a table on a line lies."""
+    return _OWNER.pack(table, line)
+
+
 def load_state(reader: Reader, table: int, line: int) -> TableState:
     packed = reader.get(STATES, _OWNER.pack(table, line))
     return TableState() if packed is None else decode_record(TableState, packed)

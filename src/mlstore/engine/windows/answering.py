@@ -6,6 +6,7 @@ over no events.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from mlstore.engine.catalog import Relation
 from mlstore.engine.history.block import NO_NUMBERS, Int64
 from mlstore.engine.history.offline import Blocks
+from mlstore.engine.parallel import in_parallel
 from mlstore.engine.windows.aggregates import aggregate
 from mlstore.engine.windows.events import CREATED, EVENT_TIME, EventFinder, Events, Source, Wanted
 from mlstore.engine.windows.plan import Moments, WindowPlan, compile_plan
@@ -98,7 +100,8 @@ def _answer(history: Blocks, source: Source, plan: WindowPlan, questions: Window
     place = np.full(questions.count, len(order), np.int64)
     place[order] = np.arange(len(order))
     is_ordered = 0 < len(order) == questions.count and bool((order == np.arange(len(order))).all())
-    return [_spread([part[number] for part in parts], None if is_ordered else place) for number in range(len(plan.outputs))]
+    columns = ([part[number] for part in parts] for number in range(len(plan.outputs)))
+    return in_parallel([partial(_spread, column, None if is_ordered else place) for column in columns], questions.count)
 
 
 def _parts(history: Blocks, source: Source, plan: WindowPlan, questions: WindowQuestions, moments: Moments) -> Iterator[list[pa.Array]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from mlstore._core.tiles import KINDS
 from mlstore._core.windows import find_events, fold, fold_stored
@@ -22,6 +23,7 @@ from mlstore.engine.windows.plan import EventRows, Int64, WindowPlan, is_of_rows
 from mlstore.schema.outputs import Output
 
 Words = Sequence[int]
+Measure = tuple[int, int, Int64, NDArray[np.uint8]]
 _HIGHEST, _ALL = 2**63 - 1, 2**64 - 1
 _SECOND_NS = 10**9
 _WORD, _DOUBLE = Struct("<q"), Struct("<d")
@@ -35,16 +37,17 @@ def is_single(plan: WindowPlan) -> bool:
 
 
 class SinglePlan:
-    """A plan made ready for single moments; `is_single` says which can be."""
+    """A plan made ready for single moments; `is_single` says which can be. chosen: only these outputs, from the states of all."""
 
-    def __init__(self, plan: WindowPlan) -> None:
+    def __init__(self, plan: WindowPlan, chosen: Sequence[Output] | None = None) -> None:
         assert is_single(plan)
+        outputs = plan.outputs if chosen is None else tuple(chosen)
         self._plan = plan
-        self._windows = list(plan.windows)
+        self._windows = list(dict.fromkeys(output.window for output in outputs))
         self._layout = lay_out(plan, plan.outputs, filtered=False)
-        self._wanted = self._layout.wanted(plan.outputs, self._windows)
+        self._wanted = self._layout.wanted(outputs, self._windows)
         self._finishers = []
-        for output in plan.outputs:
+        for output in outputs:
             number = self._layout.reads[output.name]
             asked, place = self._layout.asked[number], self._layout.places[number]
             self._finishers.append((self._windows.index(output.window), slice(place, place + asked.words), _finisher(plan, output, asked)))
@@ -68,8 +71,20 @@ class SinglePlan:
         fold_stored(measures, self._plan.widths, *kept, events.offsets, events.time, _FIRST_KEY, low, high, self._wanted, states)
         return self._finish(states, ordered)
 
+    def spans(self, moment: int) -> list[tuple[int, int]]:
+        """First and last tick of each window at the moment."""
+        return [self._plan.interval_at(window, moment) for window in self._windows]
+
+    def from_records(self, spans: Sequence[tuple[int, int]], tiles: KeptTiles, time: Int64, measures: Sequence[Measure]) -> list[Any]:
+        """The outputs, from kept tiles of one key and events between them that are measured already."""
+        low, high = (np.array([[span[end]] for span in spans], np.int64) for end in (0, 1))
+        states = np.empty((len(low), self._layout.words, 1), np.int64)
+        kept = (tiles.offsets, tiles.start, tiles.records)
+        fold_stored(measures, self._plan.widths, *kept, np.array([0, len(time)]), time, _FIRST_KEY, low, high, self._wanted, states)
+        return self._finish(states, {})
+
     def _intervals(self, moment: int) -> tuple[Int64, Int64]:
-        intervals = [self._plan.interval_at(window, moment) for window in self._windows]
+        intervals = self.spans(moment)
         return np.array([[low] for low, _ in intervals], np.int64), np.array([[high] for _, high in intervals], np.int64)
 
     def _finish(self, states: Int64, ordered: Mapping[str, pa.Array]) -> list[Any]:

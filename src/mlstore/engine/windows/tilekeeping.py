@@ -14,7 +14,7 @@ import pyarrow as pa
 from mlstore.engine import limits
 from mlstore.engine.catalog import Catalog, Relation
 from mlstore.engine.history.block import Int64
-from mlstore.engine.history.offline import load_state
+from mlstore.engine.history.offline import STATES, load_state, pack_owner
 from mlstore.engine.session import ReadContext, WriteContext
 from mlstore.engine.windows.events import CREATED, EventFinder, Events, Wanted
 from mlstore.engine.windows.prefixes import first_prefixes, group_prefixes
@@ -92,6 +92,26 @@ class NodesOfKey:
         self.reader.delete_range(TILES, start, prefix_end(start))
 
 
+class Watch:
+    """Whether the tiles of a view may be read; what the file said last is understood once."""
+
+    def __init__(self, plan: TilePlan) -> None:
+        self._plan = plan
+        self._seen: tuple[bytes | None, bytes | None, bool] = (None, None, False)
+
+    def is_live(self, context: ReadContext) -> bool:
+        """Whether all keys have tiles, as of now."""
+        if not context.scope.is_live or context.scope.ancestry:
+            return False
+        line = context.scope.line
+        mark = context.reader.get(MARKS, self._plan.prefix(line))
+        state = context.reader.get(STATES, pack_owner(self._plan.source.relation.table, line))
+        if (mark, state) != self._seen[:2]:
+            found = live_mark(context, self._plan)
+            self._seen = mark, state, found is not None and found.until is None
+        return self._seen[2]
+
+
 class Keeper:
     """Lets tiles follow one write to a source, from before its first change to after its last."""
 
@@ -127,6 +147,8 @@ class Keeper:
         self._hidden += rows
         if rows:
             self._touched.append(keys)
+        if sum(map(len, self._touched)) > limits.TILE_TOUCHED:
+            self._live = []
 
     def erased(self, keys: Keys) -> None:
         """Rows of these keys of the source were erased: what tiles tell of them goes, whether they are right or not."""

@@ -1,58 +1,87 @@
 """Reading tiles: what windows hold at one moment for some keys, from a handful of nodes of each, however many events there are."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from mlstore._core.tiles import build_tiles
+from mlstore._core.nodes import lay_nodes
 from mlstore._core.windows import fold_stored
 from mlstore.engine import limits
 from mlstore.engine.catalog import Relation
 from mlstore.engine.history.block import NO_NUMBERS, Int64
 from mlstore.engine.session import ReadContext
 from mlstore.engine.windows.answering import WindowQuestions, answer_windows, plan_of
+from mlstore.engine.windows.kept import KeptTiles
 from mlstore.engine.windows.measures import finish, is_kept
-from mlstore.engine.windows.plan import FIRST_TICK, LAST_TICK
-from mlstore.engine.windows.tilekeeping import NodesOfKey, live_mark
-from mlstore.engine.windows.tiles import TILES, Kept, Node, TilePlan, decode_node, join_kept, node_key, tile_plan
+from mlstore.engine.windows.plan import FIRST_TICK
+from mlstore.engine.windows.single import SinglePlan
+from mlstore.engine.windows.tilekeeping import NodesOfKey, Watch
+from mlstore.engine.windows.tiles import CURE, TILES, Measure, TilePlan, tile_plan
+from mlstore.errors import CorruptionError
 from mlstore.format.keys import Factorized
+from mlstore.format.keyvector import encode_int
 from mlstore.schema.outputs import Output
 from mlstore.storage.transaction import Reader
 
+FEW_ROOTS = 16  # up to this many are looked up one by one
 
-@dataclass(slots=True)
-class Found:
-    """Tiles and events gathered for one key: of each level starts and records in order, and events."""
 
-    starts: list[list[Int64]]
-    records: list[list[Int64]]
-    events: list[Kept] = field(default_factory=list)
+class LivePlan:
+    """Some outputs of a window view made ready to be answered from tiles: those that tiles keep, and the others."""
+
+    def __init__(self, relation: Relation, numbers: Sequence[int], plan: TilePlan) -> None:
+        self.relation = relation
+        self.plan = plan
+        self.watch = Watch(plan)
+        self.outputs = plan_of(relation, numbers).outputs
+        self.kept = [output for output in self.outputs if is_kept(plan.plan, output)]
+        self.others = [number for number, output in zip(numbers, self.outputs, strict=True) if not is_kept(plan.plan, output)]
+        self.single = SinglePlan(plan.plan, self.kept) if self.kept else None
+
+    def answer_others(self, context: ReadContext, asked: Factorized, moment: int) -> dict[str, pa.Array]:
+        """What tiles do not keep, from the events."""
+        if not self.others:
+            return {}
+        questions = WindowQuestions(asked.keys, asked.codes, np.full(len(asked.codes), moment, np.int64), NO_NUMBERS)
+        columns = answer_windows(context.history(self.plan.source.relation), self.relation, self.others, questions).columns
+        return {self.relation.layout.features[number].name: column for number, column in zip(self.others, columns, strict=True)}
+
+    def answer_kept(self, context: ReadContext, key: bytes | None, moment: int) -> dict[str, Any]:
+        """What tiles keep of one key (None: a null one), as Python values."""
+        if self.single is None:
+            return {}
+        spans = self.single.spans(moment)
+        nodes = None if key is None else NodesOfKey(context.reader, self.plan, self.plan.prefix(context.scope.line), key)
+        *tiles, time, measures = lay(self.plan, [] if nodes is None else list(nodes_at(nodes, spans)))
+        values = self.single.from_records(spans, KeptTiles(*tiles), time, measures)
+        return {output.name: value for output, value in zip(self.kept, values, strict=True)}
+
+
+def live_plan(context: ReadContext, relation: Relation, numbers: Sequence[int]) -> LivePlan | None:
+    """What answers these outputs from tiles; None: tiles do not serve here and now."""
+    ready = relation.remember(("live", tuple(numbers)), lambda: (_live_plan(relation, numbers),))[0]
+    return ready if ready is not None and ready.watch.is_live(context) else None
+
+
+def _live_plan(relation: Relation, numbers: Sequence[int]) -> LivePlan | None:
+    plan = tile_plan(relation)
+    return None if plan is None else LivePlan(relation, numbers, plan)
 
 
 def answer_live(context: ReadContext, relation: Relation, numbers: Sequence[int], asked: Factorized, moment: int) -> list[pa.Array] | None:
     """What a window view answers at one moment, a row per code, from tiles as far as they go; None: they do not serve here."""
-    plan = tile_plan(relation)
-    if plan is None or len(asked.keys) > limits.TILE_KEYS:
+    ready = live_plan(context, relation, numbers) if len(asked.keys) <= limits.TILE_KEYS else None
+    if ready is None:
         return None
-    mark = live_mark(context, plan)
-    if mark is None or mark.until is not None:
-        return None
-    outputs = plan_of(relation, numbers).outputs
-    kept = [output for output in outputs if is_kept(plan.plan, output)]
-    others = [number for number, output in zip(numbers, outputs, strict=True) if not is_kept(plan.plan, output)]
-    answers = {}
-    if kept:
+    answers = ready.answer_others(context, asked, moment)
+    if ready.kept:
         # Who has a null key is answered as a key without events.
         codes = pa.array(np.where(asked.codes < 0, len(asked.keys), asked.codes))
-        found = answer_from_tiles(context.reader, plan, context.scope.line, [*asked.keys.encoded(), None], moment, kept)
-        answers = {output.name: column.take(codes) for output, column in zip(kept, found, strict=True)}
-    if others:
-        questions = WindowQuestions(asked.keys, asked.codes, np.full(len(asked.codes), moment, np.int64), NO_NUMBERS)
-        columns = answer_windows(context.history(plan.source.relation), relation, others, questions).columns
-        answers |= {relation.layout.features[number].name: column for number, column in zip(others, columns, strict=True)}
-    return [answers[output.name] for output in outputs]
+        found = answer_from_tiles(context.reader, ready.plan, context.scope.line, [*asked.keys.encoded(), None], moment, ready.kept)
+        answers |= {output.name: column.take(codes) for output, column in zip(ready.kept, found, strict=True)}
+    return [answers[output.name] for output in ready.outputs]
 
 
 def answer_from_tiles(
@@ -60,109 +89,52 @@ def answer_from_tiles(
 ) -> list[pa.Array]:
     """These outputs, which must be among those that tiles keep, for each key (as it stands in the file; None: none) at one moment."""
     windows = list(dict.fromkeys(output.window for output in outputs))
-    times = np.array([moment], np.int64)
-    spans = [(int(low[0]), int(high[0])) for low, high in (plan.plan.interval(window, times) for window in windows)]
-    states = np.empty((len(windows), plan.layout.words, len(keys)), np.int64)
-    found = [_gather(plan, None if key is None else NodesOfKey(reader, plan, plan.prefix(line), key), spans) for key in keys]
-    low, high = (np.repeat(np.array([span[end] for span in spans], np.int64)[:, None], len(keys), 1) for end in (0, 1))
-    _fold(plan, found, low, high, plan.layout.wanted(list(outputs), windows), states)
+    spans = [plan.plan.interval_at(window, moment) for window in windows]
+    low, high = (np.array([[span[end]] for span in spans], np.int64) for end in (0, 1))
+    wanted, which = plan.layout.wanted(list(outputs), windows), np.zeros(1, np.int64)
+    states = np.empty((len(keys), len(windows), plan.words, 1), np.int64)
+    for key, of_key in zip(keys, states, strict=True):
+        nodes = None if key is None else NodesOfKey(reader, plan, plan.prefix(line), key)
+        offsets, starts, records, time, measures = lay(plan, [] if nodes is None else list(nodes_at(nodes, spans)))
+        events = np.array([0, len(time)])
+        fold_stored(measures, plan.plan.widths, offsets, starts, records, events, time, which, low, high, wanted, of_key)
     answers = []
     for output in outputs:
-        asked, words = plan.layout.state(output, states[windows.index(output.window)])
+        asked, words = plan.layout.state(output, np.ascontiguousarray(states[:, windows.index(output.window), :, 0].T))
         answers.append(finish(plan.plan, output, asked, words, {}))
     return answers
 
 
-def _fold(plan: TilePlan, found: Sequence[Found], low: Int64, high: Int64, wanted: np.ndarray, states: Int64) -> None:
-    depth = plan.root
-    offsets = np.zeros((depth, len(found) + 1), np.int64)
-    starts, records, place = [], [], 0
-    for level in range(depth):
-        offsets[level, 0] = place
-        for number, one in enumerate(found, start=1):
-            place += sum(map(len, one.starts[level]))
-            offsets[level, number] = place
-            starts += one.starts[level]
-            records += one.records[level]
-    counts = [sum(map(len, one.events)) for one in found]
-    events = join_kept([part for one in found for part in one.events] or [plan.nothing])
-    fold_stored(
-        [(kind, mask, np.ascontiguousarray(words), np.ascontiguousarray(flags)) for kind, mask, words, flags in plan.measures(events)],
-        plan.plan.widths,
-        offsets,
-        np.concatenate(starts) if starts else np.empty(0, np.int64),
-        np.concatenate(records) if records else np.empty((0, plan.layout.words), np.int64),
-        np.append(0, np.cumsum(counts)).astype(np.int64),
-        np.ascontiguousarray(events.time),
-        np.arange(len(found)),
-        np.ascontiguousarray(low),
-        np.ascontiguousarray(high),
-        wanted,
-        states,
-    )
+def lay(plan: TilePlan, packed: Sequence[bytes]) -> tuple[Int64, Int64, Int64, Int64, list[Measure]]:
+    """Nodes of one key as the kernels take them."""
+    try:
+        return lay_nodes(packed, plan.asked, plan.plan.widths)
+    except ValueError as error:
+        raise CorruptionError(f"a tile of {plan.relation.label} makes no sense: {error}", hint=CURE) from error
 
 
-def _gather(plan: TilePlan, nodes: NodesOfKey | None, spans: Sequence[tuple[int, int]]) -> Found:
-    found = Found([[] for _ in range(plan.root)], [[] for _ in range(plan.root)])
+def nodes_at(nodes: NodesOfKey, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+    """The nodes that a window begins or ends within, and the roots of all that lies between.
+
+    Which these are is known before any of them is: below a leaf there are none.
+    """
     spans = [span for span in spans if span[0] <= span[1]]
-    if nodes is None or not spans:
-        return found
+    if not spans:
+        return
+    plan, head = nodes.plan, nodes.prefix + nodes.key
     first, last = min(low for low, _ in spans), max(high for _, high in spans)
-    edges = sorted({low for low, _ in spans} | {high + 1 for _, high in spans})
-    for start, node in _roots(nodes, first, last):
-        _visit(nodes, node, start, edges, found)
-    return found
-
-
-def _roots(nodes: NodesOfKey, first: int, last: int) -> Iterator[tuple[int, Node]]:
-    plan = nodes.plan
+    edges = {low for low, _ in spans} | {high + 1 for _, high in spans}
     start, width = plan.start_of(plan.root, first), plan.widths[plan.root]
-    if first > FIRST_TICK and (last - start) // width < 16:
-        while start <= last:
-            node = nodes.get(plan.root, start)
-            if node is not None:
-                yield start, node
-            start += width
-        return
-    head = nodes.prefix + nodes.key
-    stop = node_key(nodes.prefix, nodes.key, plan.root, last) + b"\0"
-    for key, packed in nodes.reader.scan(TILES, start=node_key(nodes.prefix, nodes.key, plan.root, start), stop=stop):
-        yield int.from_bytes(key[len(head) + 1 :], "big") - (1 << 63), decode_node(plan, packed)
-
-
-def _visit(nodes: NodesOfKey, node: Node, start: int, edges: Sequence[int], found: Found) -> None:
-    """Take what a node tells; go on to those of its children that a window begins or ends within."""
-    plan = nodes.plan
-    if node.events is not None:
-        _take_leaf(plan, node, found)
-        return
-    level = node.level - 1
-    found.starts[level].append(node.starts)
-    found.records[level].append(node.records)
-    width = plan.widths[level]
-    for child in dict.fromkeys(
-        plan.start_of(level, edge) for edge in edges if start <= edge <= min(LAST_TICK, start + plan.widths[node.level] - 1)
-    ):
-        if child in edges and not any(child < edge <= child + width - 1 for edge in edges):
-            continue
-        inner = nodes.get(level, child)
-        if inner is not None:
-            _visit(nodes, inner, child, edges, found)
-
-
-def _take_leaf(plan: TilePlan, node: Node, found: Found) -> None:
-    """The events of a leaf, and the tiles that lie in its stretch, which nobody keeps."""
-    assert node.events is not None
-    events = node.events
-    found.events.append(events)
-    if not node.level:
-        return
-    measures = [
-        (kind, mask, np.ascontiguousarray(words), np.ascontiguousarray(flags)) for kind, mask, words, flags in plan.measures(events)
-    ]
-    widths = np.array(plan.widths[: node.level], np.int64)
-    offsets, starts, records = build_tiles(np.array([0, len(events)]), np.ascontiguousarray(events.time), measures, widths)
-    for level in range(node.level):
-        part = slice(int(offsets[level, 0]), int(offsets[level, 1]))
-        found.starts[level].append(starts[part])
-        found.records[level].append(records[part])
+    top = head + plan.root.to_bytes()
+    wanted: list[bytes] = []
+    if first > FIRST_TICK and (last - start) // width < FEW_ROOTS:
+        wanted += [top + encode_int(root) for root in range(start, last + 1, width)]
+    else:
+        for _, packed in nodes.reader.scan(TILES, start=top + encode_int(start), stop=top + encode_int(last) + b"\0"):
+            yield packed
+    for level in range(plan.root - 1, -1, -1):
+        width, top = plan.widths[level], head + level.to_bytes()
+        wanted += [top + encode_int(tick) for tick in {max(FIRST_TICK, edge // width * width) for edge in edges if edge % width}]
+    for found in nodes.reader.get_many(TILES, wanted):
+        if found is not None:
+            yield found

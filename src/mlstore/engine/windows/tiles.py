@@ -29,6 +29,7 @@ from mlstore.storage.keyspace import declare
 TILES = declare("tiles")  # table of the window view | line | entity key | level u8 | first tick -> node
 
 ROOT_TILES = 64
+CURE = "run verify(), restore a backup"
 Flags = NDArray[np.uint8]
 Measure = tuple[int, int, Int64, Flags]
 
@@ -87,23 +88,21 @@ class Node:
 class TilePlan:
     """What the tiles of a window view keep: `plan` of the outputs that can be put together from tiles, the records, and the widths.
 
-    widths: of the levels, finest first, the root behind them.
+    widths: of the levels, finest first, the root behind them. root: its level. words: of a record. has_values: of each column, whether its
+    words are kept. asked: its kind and mask. form: what records and widths are, in few bytes; tiles of another form are none.
     """
 
     relation: Relation
+    source: Source
     plan: WindowPlan
     layout: Layout
     widths: tuple[int, ...]
-
-    @property
-    def root(self) -> int:
-        """The level of the root."""
-        return len(self.widths) - 1
-
-    @property
-    def source(self) -> Source:
-        """Where the events lie."""
-        return source_of(self.relation)
+    root: int
+    words: int
+    has_values: tuple[bool, ...]
+    asked: tuple[tuple[int, int], ...]
+    form: bytes
+    nothing: Kept
 
     def prefix(self, line: int) -> bytes:
         """Where its nodes on a line begin."""
@@ -124,25 +123,6 @@ class TilePlan:
         counted = tuple(flags if flags.size else np.ones(events.count, np.uint8) for _, _, _, flags in measures)
         return Kept(events.time, created, tuple(words for _, _, words, _ in measures), counted)
 
-    @property
-    def form(self) -> bytes:
-        """What its records and widths are, in few bytes: tiles of another form are none."""
-        told = [
-            (one.column, one.form, one.kind, one.mask, "" if one.where is None else repr(one.where.to_record()))
-            for one in self.layout.asked
-        ]
-        return blake2b(repr((told, self.widths, limits.TILE_LEAF)).encode(), digest_size=16).digest()
-
-    @property
-    def nothing(self) -> Kept:
-        """No events."""
-        return Kept(_NONE, _NONE, tuple(_NONE for _ in self.layout.asked), tuple(np.empty(0, np.uint8) for _ in self.layout.asked))
-
-    @property
-    def has_values(self) -> tuple[bool, ...]:
-        """Of each column, whether its words are kept."""
-        return tuple(asked.kind != KINDS["rows"] for asked in self.layout.asked)
-
 
 def tile_plan(relation: Relation) -> TilePlan | None:
     """What the tiles of a window view keep; None: nothing of it can be put together from tiles."""
@@ -160,7 +140,22 @@ def _tile_plan(relation: Relation) -> TilePlan | None:
     if root > LAST_TICK // 4:
         return None
     plan = replace(plan, outputs=kept)
-    return TilePlan(relation, plan, lay_out(plan, kept, filtered=False), (*widths, root))
+    layout, widths = lay_out(plan, kept, filtered=False), (*widths, root)
+    asked = layout.asked
+    told = [(one.column, one.form, one.kind, one.mask, "" if one.where is None else repr(one.where.to_record())) for one in asked]
+    return TilePlan(
+        relation,
+        source_of(relation),
+        plan,
+        layout,
+        widths,
+        root=len(widths) - 1,
+        words=layout.words,
+        asked=tuple((one.kind, one.mask) for one in asked),
+        has_values=tuple(one.kind != KINDS["rows"] for one in asked),
+        form=blake2b(repr((told, widths, limits.TILE_LEAF)).encode(), digest_size=16).digest(),
+        nothing=Kept(_NONE, _NONE, tuple(_NONE for _ in asked), tuple(np.empty(0, np.uint8) for _ in asked)),
+    )
 
 
 def node_key(prefix: bytes, key: bytes, level: int, start: int) -> bytes:
@@ -189,7 +184,7 @@ def encode_node(node: Node) -> bytes:
 
 def decode_node(plan: TilePlan, packed: bytes) -> Node:
     kind, level, columns, count = _HEAD.unpack_from(packed)
-    place, words = _HEAD.size, plan.layout.words
+    place, words = _HEAD.size, plan.words
     if kind == _INNER:
         size = place + 8 * count * (1 + words)
         if len(packed) == size:
@@ -198,7 +193,7 @@ def decode_node(plan: TilePlan, packed: bytes) -> Node:
     has_values = plan.has_values
     size = place + count * (16 + 8 * sum(has_values) + len(has_values))
     if kind != _LEAF or columns != len(has_values) or len(packed) != size:
-        raise CorruptionError(f"a tile of {plan.relation.label} makes no sense", hint="store.backfill() makes tiles anew")
+        raise CorruptionError(f"a tile of {plan.relation.label} makes no sense", hint=CURE)
     numbers = np.frombuffer(packed, np.int64, count * (2 + sum(has_values)), place)
     flags = np.frombuffer(packed, np.uint8, count * columns, place + numbers.nbytes)
     values, at = [], 2 * count
@@ -251,7 +246,7 @@ def _plant(plan: TilePlan, level: int, start: int, events: Kept, put: PutNode) -
 
 def _put_inner(plan: TilePlan, level: int, start: int, starts: Int64, records: Int64, put: PutNode) -> Int64:
     put(level, start, Node(level, None, starts, records))
-    record = np.empty(plan.layout.words, np.int64)
+    record = np.empty(plan.words, np.int64)
     if level < plan.root:
         merge_records(plan.measures(plan.nothing), records, record)
     return record
@@ -260,14 +255,15 @@ def _put_inner(plan: TilePlan, level: int, start: int, starts: Int64, records: I
 def _record(plan: TilePlan, level: int, events: Kept) -> Int64:
     """The record of the tile whose events these are; of a root, which is no tile, anything."""
     if level == plan.root:
-        return np.empty(plan.layout.words, np.int64)
+        return np.empty(plan.words, np.int64)
     widths = np.array(plan.widths[: level + 1], np.int64)
-    _, _, records = build_tiles(np.array([0, len(events)]), np.ascontiguousarray(events.time), _contiguous(plan.measures(events)), widths)
+    _, _, records = build_tiles(np.array([0, len(events)]), np.ascontiguousarray(events.time), contiguous(plan.measures(events)), widths)
     record: Int64 = records[-1]
     return record
 
 
-def _contiguous(measures: list[Measure]) -> list[Measure]:
+def contiguous(measures: list[Measure]) -> list[Measure]:
+    """The same, each array in one piece."""
     return [(kind, mask, np.ascontiguousarray(words), np.ascontiguousarray(flags)) for kind, mask, words, flags in measures]
 
 

@@ -48,6 +48,8 @@ Fit = Callable[[Relation], Packed | None]  # the rows of a write as a relation w
 def write(session: Session, name: str, data: Any, *, mode: Mode, author: str, message: str, progress: Progress | None) -> Commit:
     """Write rows to a view or table; see Store.write."""
     guess = session.guess(name) if _is_small(data) else None
+    if guess is not None:
+        guess.require_rows("write")
     entries = None if guess is None else pack_dicts(guess, data)
     fit: Fit
     if guess is not None and entries is not None:
