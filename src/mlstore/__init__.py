@@ -14,6 +14,9 @@ from mlstore.engine.catalog import CatalogEntry
 from mlstore.engine.joining.asof_join import asof_join
 from mlstore.engine.keeping.freshness import Freshness, ViewFreshness
 from mlstore.engine.keeping.inspection import VerifyReport
+from mlstore.engine.lineage import CatalogEntries, Edge, Lineage
+from mlstore.engine.writing.consumers import ConsumerState
+from mlstore.engine.writing.consuming import Refused, Source, SourceBatch
 from mlstore.engine.writing.registration import Change, Plan
 from mlstore.errors import (
     AlreadyExistsError,
@@ -39,6 +42,7 @@ from mlstore.errors import (
     UsageError,
 )
 from mlstore.format.manifest import Commit
+from mlstore.schema.aggregation import Aggregation, agg
 from mlstore.schema.dtypes import (
     DType,
     binary,
@@ -63,26 +67,34 @@ from mlstore.schema.dtypes import (
     vector,
 )
 from mlstore.schema.entity import Entity
+from mlstore.schema.expression import Expression, coalesce, col, greatest, least, lit, where
 from mlstore.schema.reference import Reference, ref
 from mlstore.schema.service import FeatureService
 from mlstore.schema.table import Table
 from mlstore.schema.view import FeatureView
+from mlstore.schema.window import Window, hopping, last_rows, session, tumbling
+from mlstore.schema.window_view import WindowView
 from mlstore.store import Store, open
 from mlstore.version import __version__
 
 __all__ = [
+    "Aggregation",
     "AlreadyExistsError",
     "Branch",
+    "CatalogEntries",
     "CatalogEntry",
     "Change",
     "ClosedError",
     "Commit",
+    "ConsumerState",
     "CorruptionError",
     "DType",
     "DefinitionError",
     "Diff",
+    "Edge",
     "Entity",
     "Explanation",
+    "Expression",
     "FeatureService",
     "FeatureView",
     "FormatVersionError",
@@ -90,6 +102,7 @@ __all__ = [
     "InvalidDataError",
     "LeakageError",
     "LeakageWarning",
+    "Lineage",
     "MergeConflictError",
     "MlstoreError",
     "NameClashError",
@@ -100,9 +113,12 @@ __all__ = [
     "ReadOnlyError",
     "RefMove",
     "Reference",
+    "Refused",
     "ReproductionError",
     "Rows",
     "SchemaMismatchError",
+    "Source",
+    "SourceBatch",
     "Store",
     "StoreBusyError",
     "StoreError",
@@ -114,28 +130,41 @@ __all__ = [
     "UsageError",
     "VerifyReport",
     "ViewFreshness",
+    "Window",
+    "WindowView",
     "__version__",
+    "agg",
     "asof_join",
     "binary",
     "bool_",
+    "coalesce",
+    "col",
     "date",
     "decimal",
     "float32",
     "float64",
+    "greatest",
+    "hopping",
     "int8",
     "int16",
     "int32",
     "int64",
+    "last_rows",
+    "least",
     "list_",
+    "lit",
     "map_",
     "open",
     "ref",
+    "session",
     "string",
     "struct",
     "timestamp",
+    "tumbling",
     "uint8",
     "uint16",
     "uint32",
     "uint64",
     "vector",
+    "where",
 ]

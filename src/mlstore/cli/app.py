@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import mlstore as ml
-from mlstore.cli import asking, branching, defining, demo, forgetting, freshness, proof, upkeep, versions, writing
+from mlstore.cli import asking, branching, consuming, defining, demo, forgetting, freshness, proof, upkeep, versions, writing
 from mlstore.cli.doorway import Doorway
 
 app = typer.Typer(
@@ -39,7 +39,13 @@ def shared(
 
 COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Begin": {"demo": demo.demo, "init": defining.init, "apply": defining.apply, "catalog": defining.catalog},
-    "Data": {"write": writing.write, "online": asking.online, "training-set": asking.training_set, "read": asking.read},
+    "Data": {
+        "write": writing.write,
+        "consume": consuming.consume,
+        "online": asking.online,
+        "training-set": asking.training_set,
+        "read": asking.read,
+    },
     "Versions": {
         "snapshot": versions.snapshot,
         "log": versions.log,

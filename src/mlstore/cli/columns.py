@@ -17,6 +17,8 @@ def table_types(store: ml.Store, name: str) -> Types:
     definition = find_relation(store, name)
     if isinstance(definition, ml.Table):
         return _row_types(definition)
+    if isinstance(definition, ml.WindowView):
+        return view_key_types(store, definition)  # no rows: what they are asked for says so
     instant = pa.timestamp(definition.time_unit, "UTC")
     types = view_key_types(store, definition)
     types[definition.timestamp] = instant
@@ -34,13 +36,13 @@ def key_types(store: ml.Store, features: Iterable[str]) -> Types:
             types |= key_types(store, service.references)
             continue
         definition = find_relation(store, reference.view if reference.version is None else f"{reference.view}@{reference.version}")
-        if isinstance(definition, ml.FeatureView):
+        if isinstance(definition, ml.FeatureView | ml.WindowView):
             columns = dict(reference.keys)
             types |= {columns.get(key, key): arrow for key, arrow in view_key_types(store, definition).items()}
     return types
 
 
-def view_key_types(store: ml.Store, view: ml.FeatureView) -> Types:
+def view_key_types(store: ml.Store, view: ml.FeatureView | ml.WindowView) -> Types:
     """The key columns of one view; none for a global one."""
     for entry in store.catalog(kind="entity"):
         if entry.name == view.entity_name and isinstance(entry.definition, ml.Entity):
@@ -62,12 +64,12 @@ def entity_key_types(store: ml.Store, name: str) -> Types:
     return {column: tables[name].schema[column].arrow for column in tables[name].key}
 
 
-def find_relation(store: ml.Store, name: str) -> ml.FeatureView | ml.Table:
+def find_relation(store: ml.Store, name: str) -> ml.FeatureView | ml.WindowView | ml.Table:
     """The definition of a view or table, `weather` (the newest) or `weather@2`."""
     bare, _, version = name.partition("@")
     known = {}
     for entry in store.catalog():
-        if isinstance(entry.definition, ml.FeatureView | ml.Table):
+        if isinstance(entry.definition, ml.FeatureView | ml.WindowView | ml.Table):
             known[entry.name, str(entry.version)] = entry.definition
     versions = [int(found) for other, found in known if other == bare and version in ("", found)]
     if not versions:
@@ -79,10 +81,11 @@ def find_relation(store: ml.Store, name: str) -> ml.FeatureView | ml.Table:
 
 
 def find_service(store: ml.Store, name: str) -> ml.FeatureService | None:
-    """The newest feature service of that name."""
+    """The newest feature service of that name, or the version asked for, `model@2`."""
+    bare, _, version = name.partition("@")
     newest = None
     for entry in store.catalog(kind="service"):  # in order of version
-        if entry.name == name and isinstance(entry.definition, ml.FeatureService):
+        if entry.name == bare and version in ("", str(entry.version)) and isinstance(entry.definition, ml.FeatureService):
             newest = entry.definition
     return newest
 

@@ -64,14 +64,21 @@ def catalog(
         str | None, typer.Option("--tag", metavar="KEY=VALUE", help="Only those with this tag; KEY alone: whatever its value.")
     ] = None,
     owner: Annotated[str | None, typer.Option("--owner", help="Only those of this owner.")] = None,
-    kind: Annotated[str | None, typer.Option("--kind", metavar="entity|view|table|service", help="Only those of this kind.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", metavar="entity|view|window|table|service", help="Only those of this kind.")] = None,
+    lineage: Annotated[bool, typer.Option("--lineage", help="Show what they are made from, and what is made from them.")] = False,
     at: AtVersion = None,
     as_json: AsJson = False,
 ) -> None:
     """List and search what is defined."""
     with open_store(store, at=at) as opened:
         entries = opened.catalog(search, tag=tag, owner=owner, kind=kind)
-    if as_json:
+        edges = entries.lineage.edges if lineage else ()
+    if lineage and as_json:
+        print_json({"edges": [_edge_fields(edge) for edge in edges]})
+    elif lineage and entries:
+        rows = [[str(edge.source), edge.by, ", ".join(edge.names) or "all", str(edge.target)] for edge in edges]
+        print_list(["from", "by", "which", "to"], rows)
+    elif as_json:
         print_json({"entries": [_entry_fields(entry) for entry in entries]})
     elif not entries:
         print_line("nothing found" if search or tag or owner or kind else "nothing is defined yet: mlstore apply STORE DEFINITIONS.PY")
@@ -80,6 +87,10 @@ def catalog(
             [e.kind, _label(e), _columns(e.definition), e.definition.owner, _tags(e.definition), e.definition.description] for e in entries
         ]
         print_list(["kind", "name", "columns", "owner", "tags", "description"], rows)
+
+
+def _edge_fields(edge: ml.Edge) -> dict[str, Any]:
+    return {"from": edge.source._asdict(), "to": edge.target._asdict(), "by": edge.by, "names": list(edge.names)}
 
 
 def _entry_fields(entry: ml.CatalogEntry) -> dict[str, Any]:
@@ -103,6 +114,8 @@ def _label(entry: ml.CatalogEntry) -> str:
 def _typed_columns(definition: Any) -> dict[str, str] | list[str]:
     if isinstance(definition, ml.FeatureService):
         return [str(feature) for feature in definition.features]
+    if isinstance(definition, ml.WindowView):
+        return list(definition.output_names)
     schema = definition.keys if isinstance(definition, ml.Entity) else definition.schema
     return {name: str(dtype) for name, dtype in schema.items()}
 

@@ -15,16 +15,17 @@ import mlstore as ml
 # The file runs under this name, so that it is neither __main__ nor in the way of a module of the same name.
 MODULE_NAME = "mlstore_definitions"
 
-DEFINITIONS = (ml.Entity, ml.FeatureView, ml.Table, ml.FeatureService)
+DEFINITIONS = (ml.Entity, ml.FeatureView, ml.WindowView, ml.Table, ml.FeatureService)
 
 
 def load_definitions(path: Path) -> list[Any]:
-    """The Entity, FeatureView, Table and FeatureService objects at the top level of the file."""
+    """The Entity, FeatureView, WindowView, Table and FeatureService objects at the top level of the file."""
     module = _run_file(path)
     found = {id(value): value for value in vars(module).values() if isinstance(value, DEFINITIONS)}
     if not found:
         raise ml.DefinitionError(
-            f"{path}: nothing is defined at the top level", hint="assign ml.Entity, ml.FeatureView, ml.Table or ml.FeatureService to names"
+            f"{path}: nothing is defined at the top level",
+            hint="assign ml.Entity, ml.FeatureView, ml.WindowView, ml.Table or ml.FeatureService to names",
         )
     return list(found.values())
 

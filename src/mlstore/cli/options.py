@@ -20,7 +20,7 @@ def complete_tables(ctx: typer.Context) -> list[tuple[str, str]]:
 
 def complete_features(ctx: typer.Context) -> list[tuple[str, str]]:
     """Views, their features, and services of the store named before, for the shell."""
-    return _complete(ctx, ("view", "service"))
+    return _complete(ctx, ("view", "window", "service"))
 
 
 def complete_versions(ctx: typer.Context) -> list[tuple[str, str]]:
@@ -44,6 +44,8 @@ def _complete(ctx: typer.Context, kinds: tuple[str, ...]) -> list[tuple[str, str
             words.append((entry.name, entry.definition.description or entry.kind))
             if isinstance(entry.definition, ml.FeatureView) and "service" in kinds:
                 words += [(f"{entry.name}:{feature}", str(dtype)) for feature, dtype in entry.definition.schema.items()]
+            if isinstance(entry.definition, ml.WindowView):
+                words += [(f"{entry.name}:{feature}", "over events") for feature in entry.definition.output_names]
     return words
 
 

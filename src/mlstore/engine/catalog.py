@@ -13,26 +13,27 @@ from typing import Any, TypeVar
 
 from mlstore.engine.lazy import lazy
 from mlstore.engine.versions import FIRST_LINE, Scope, read_counter, take_numbers
-from mlstore.errors import DefinitionError, UnknownNameError
+from mlstore.errors import DefinitionError, UnknownNameError, UsageError
 from mlstore.format.keys import KeySpec
 from mlstore.format.manifest import EPOCH, decode_fields, encode_fields
 from mlstore.format.rows import RowPlan, RowReader, compile_plan
 from mlstore.format.values import ValueForm, compile_form
 from mlstore.schema.dtypes import DType
 from mlstore.schema.entity import Entity
-from mlstore.schema.layout import Layout, table_layout, view_layout
-from mlstore.schema.record import from_record, to_record
+from mlstore.schema.layout import Field, Layout, table_layout, view_layout
+from mlstore.schema.outputs import Output, resolve_outputs, window_layout
+from mlstore.schema.record import Definition, from_record, to_record
 from mlstore.schema.reference import parse_reference
 from mlstore.schema.service import FeatureService
 from mlstore.schema.table import Table
 from mlstore.schema.view import FeatureView
+from mlstore.schema.window_view import WindowView
 from mlstore.storage.keyspace import declare
 from mlstore.storage.transaction import Reader, Writer
 
 CATALOG = declare("catalog")
 
-Definition = Entity | FeatureView | Table | FeatureService
-KINDS = {Entity: "entity", FeatureView: "view", Table: "table", FeatureService: "service"}
+KINDS = {Entity: "entity", FeatureView: "view", WindowView: "window", Table: "table", FeatureService: "service"}
 
 REMEMBERED = 1024
 
@@ -70,17 +71,37 @@ class CatalogEntry:
         return self.name if self.version == 1 else f"{self.name}@{self.version}"
 
 
+@dataclass(frozen=True, slots=True)
+class WindowInputs:
+    """What a window view is worked out from: its definition, the events of `source`, and the outputs as its source has them now."""
+
+    view: WindowView
+    source: "Relation"
+    outputs: tuple[Output, ...]
+
+    @property
+    def levels_ns(self) -> tuple[int, ...]:
+        """The widths of its tiles, finest first."""
+        return self.view.levels_ns
+
+
 class Relation:
-    """A view or table made ready for work: its layout, keys and row plans."""
+    """A view or table made ready for work: its layout, keys and row plans; of a window view, which has no rows, what it is made of."""
 
     def __init__(
-        self, entry: CatalogEntry, layout: Layout, revisions: dict[int, tuple[tuple[str, DType], ...]], lines: dict[int, int]
+        self,
+        entry: CatalogEntry,
+        layout: Layout,
+        revisions: dict[int, tuple[tuple[str, DType], ...]],
+        lines: dict[int, int],
+        window: WindowInputs | None = None,
     ) -> None:
         self.entry = entry
         self.layout = layout
         self.table = entry.table
         self.revision = entry.revision
         self.label = entry.label
+        self.window = window
         self.key_spec = KeySpec(tuple(field.dtype for field in layout.keys))
         self.numbers = {field.name: number for number, field in enumerate(layout.features)}
         self._revisions = revisions
@@ -88,6 +109,7 @@ class Relation:
 
     @lazy
     def plan(self) -> RowPlan:
+        self.require_rows("write")
         return compile_plan(self.revision, self._revisions[self.revision])
 
     @lazy
@@ -101,8 +123,15 @@ class Relation:
 
     @lazy
     def rows(self) -> RowReader:
+        self.require_rows()
         plans = {revision: compile_plan(revision, fields) for revision, fields in self._revisions.items()}
         return RowReader(plans, self.plan)
+
+    def require_rows(self, doing: str = "read") -> None:
+        """Refuse what only makes sense where rows are kept: a window view has none."""
+        if self.window is not None:
+            message = f"{self.label!r} is a window view: it is worked out from events, and has no rows to {doing}"
+            raise UsageError(message, hint=f"{doing} those of its source, {self.window.source.label!r}")
 
     def knows(self, revision: int) -> bool:
         """Whether rows of a revision can be read: other lines, and later versions, have revisions of their own."""
@@ -123,7 +152,7 @@ class Catalog:
     """All definitions a version knows."""
 
     def __init__(self, entries: list[CatalogEntry]) -> None:
-        self._entries = entries
+        self.entries = entries
         self._newest: dict[tuple[str, str], list[CatalogEntry]] = {}
         for entry in entries:  # in order of (kind, name, version, revision)
             versions = self._newest.setdefault((_space(entry.kind), entry.name), [])
@@ -162,8 +191,10 @@ class Catalog:
         return found[-1].definition
 
     def service(self, name: str) -> FeatureService | None:
-        for entry in reversed(self.find("relation", name)):
-            if isinstance(entry.definition, FeatureService):
+        """The service of a name: its newest version, or the one asked for, `model@2`."""
+        bare, _, version = name.partition("@")
+        for entry in reversed(self.find("relation", bare)):
+            if isinstance(entry.definition, FeatureService) and version in ("", str(entry.version)):
                 return entry.definition
         return None
 
@@ -172,34 +203,53 @@ class Catalog:
         if version is None and "@" in name:
             reference = parse_reference(name)
             name, version = reference.view, reference.version
-        versions = [e for e in self.find("relation", name) if isinstance(e.definition, FeatureView | Table)]
+        versions = [e for e in self.find("relation", name) if isinstance(e.definition, FeatureView | WindowView | Table)]
         chosen = [entry for entry in versions if version in (None, entry.version)]
         if not chosen:
             raise self._unknown_relation(name, version, versions)
         return self._compiled(chosen[-1])
 
+    def stored(self, name: str, *, doing: str) -> Relation:
+        """The view or table of a name, which must be one that holds rows: window views are refused."""
+        relation = self.relation(name)
+        relation.require_rows(doing)
+        return relation
+
+    def windows(self) -> Iterator[Relation]:
+        """Every window view, which holds no rows."""
+        for entry in self.current():
+            if isinstance(entry.definition, WindowView):
+                yield self._compiled(entry)
+
     def relations(self) -> Iterator[Relation]:
+        """Every view and table that holds rows."""
         for entry in self.current():
             if isinstance(entry.definition, FeatureView | Table):
                 yield self._compiled(entry)
 
-    def layout(self, definition: FeatureView | Table) -> Layout:
+    def layout(self, definition: FeatureView | WindowView | Table) -> Layout:
         if isinstance(definition, Table):
             return table_layout(definition)
         entity = None if definition.entity_name is None else self.entity(definition.entity_name)
+        if isinstance(definition, WindowView):
+            keys = () if entity is None else tuple(Field(name, dtype) for name, dtype in entity.keys.items())
+            return window_layout(definition, keys, self.relation(definition.source_name).layout)
         return view_layout(definition, entity)
 
     def _compiled(self, entry: CatalogEntry) -> Relation:
         key = (entry.name, entry.version)
         if key not in self._relations:
-            assert isinstance(entry.definition, FeatureView | Table)
-            revisions, lines = {}, {}
-            for other in self._entries:
+            definition, revisions, lines, window = entry.definition, {}, {}, None
+            assert isinstance(definition, FeatureView | WindowView | Table)
+            if isinstance(definition, WindowView):
+                source = self.relation(definition.source_name)
+                window = WindowInputs(definition, source, resolve_outputs(definition, source.layout))
+            for other in self.entries:
                 if other.table == entry.table and isinstance(other.definition, FeatureView | Table):
                     fields = self.layout(other.definition).features
                     revisions[other.revision] = tuple((field.name, field.dtype) for field in fields)
                     lines[other.revision] = other.line
-            self._relations[key] = Relation(entry, self.layout(entry.definition), revisions, lines)
+            self._relations[key] = Relation(entry, self.layout(definition), revisions, lines, window)
         return self._relations[key]
 
     def _unknown_relation(self, name: str, version: int | None, versions: list[CatalogEntry]) -> UnknownNameError:
@@ -210,6 +260,11 @@ class Catalog:
             return UnknownNameError(f"{name!r} is a feature service, not a view or table", hint="name one of its views")
         names = [known for space, known in self._newest if space == "relation"]
         return UnknownNameError(f"no view or table {name!r}", hint=suggest(name, names))
+
+
+def with_entry(catalog: Catalog, entry: CatalogEntry) -> Catalog:
+    """The catalogue as it would be with one more entry."""
+    return Catalog(sorted([*catalog.entries, entry], key=lambda known: (known.kind, known.name, known.version, known.revision)))
 
 
 def load_catalog(reader: Reader, scope: Scope) -> Catalog:
@@ -256,7 +311,7 @@ def _has_tag(definition: Definition, tag: str) -> bool:
 
 def _searchable(entry: CatalogEntry) -> str:
     definition = entry.definition
-    columns = definition.keys if isinstance(definition, Entity) else getattr(definition, "schema", ())
+    columns = definition.keys if isinstance(definition, Entity) else feature_names(definition)
     references = definition.features if isinstance(definition, FeatureService) else ()
     words = (entry.label, definition.description, definition.owner, *columns, *references, *definition.tags, *definition.tags.values())
     return " ".join(words).lower()
@@ -271,12 +326,20 @@ def suggest(wrong: str, known: object) -> str:
     return f"there is {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}" if names else "nothing is registered yet"
 
 
+def feature_names(definition: Definition) -> tuple[str, ...]:
+    """The names of the columns beside keys and times; none of an entity or a service."""
+    if isinstance(definition, WindowView):
+        return definition.output_names
+    return tuple(definition.schema) if isinstance(definition, FeatureView | Table) else ()
+
+
 def kind_of(definition: object) -> str:
     for kind, name in KINDS.items():
         if isinstance(definition, kind):
             return name
     raise DefinitionError(
-        f"{type(definition).__name__} {definition!r:.60} is no definition", hint="give Entity, FeatureView, Table or FeatureService"
+        f"{type(definition).__name__} {definition!r:.60} is no definition",
+        hint="give Entity, FeatureView, WindowView, Table or FeatureService",
     )
 
 

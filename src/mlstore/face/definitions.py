@@ -1,8 +1,10 @@
 """Definitions: registering entities, views, tables and services, and finding them."""
 
-from mlstore.engine.catalog import CatalogEntry, Definition, search_catalog
+from mlstore.engine.catalog import search_catalog
+from mlstore.engine.lineage import CatalogEntries
 from mlstore.engine.writing import registration
 from mlstore.face.base import Face, user
+from mlstore.schema.record import Definition
 
 
 class Definitions(Face):
@@ -13,7 +15,7 @@ class Definitions(Face):
 
         Parameters
         ----------
-        *definitions : Entity, FeatureView, Table, FeatureService
+        *definitions : Entity, FeatureView, WindowView, Table, FeatureService
             In any order. What they refer to must be among them or registered already.
 
         Returns
@@ -51,7 +53,7 @@ class Definitions(Face):
 
     def catalog(
         self, search: str | None = None, *, tag: str | None = None, owner: str | None = None, kind: str | None = None
-    ) -> list[CatalogEntry]:
+    ) -> CatalogEntries:
         """The definitions, latest revision of each version.
 
         Parameters
@@ -61,7 +63,14 @@ class Definitions(Face):
         tag : str, optional
             Only those with this tag: "tier", or "tier=gold".
         owner, kind : str, optional
-            Only those of this owner; of this kind: entity, view, table, service.
+            Only those of this owner; of this kind: entity, view, window, table, service.
+
+        Returns
+        -------
+        CatalogEntries
+            A list of `CatalogEntry`. Its `lineage` is what they are made from and what is made from them, directly or not: which
+            entities, tables and views, for which services.
         """
         with self._session.reading() as context:
-            return search_catalog(context.catalog, search, tag=tag, owner=owner, kind=kind)
+            found = search_catalog(context.catalog, search, tag=tag, owner=owner, kind=kind)
+            return CatalogEntries(found, context.catalog)

@@ -86,12 +86,36 @@ def describe(definition: object, place: str) -> None:
     set_field(definition, "tags", FrozenMap(tags))
 
 
+def same(one: object, other: object) -> bool:
+    """Whether two parts of definitions are equal: expressions say so by `equals`, as their `==` builds another expression."""
+    for part, counterpart in ((one, other), (other, one)):
+        if not isinstance(part, type) and callable(equals := getattr(part, "equals", None)):
+            return bool(equals(counterpart))
+    return bool(one == other)
+
+
+class FieldEquality:
+    """Equality field by field, for frozen dataclasses that hold expressions (`eq=False`)."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and all(same(getattr(self, name), getattr(other, name)) for name in _field_names(self))
+
+    def __hash__(self) -> int:
+        return hash(tuple(getattr(self, name) for name in _field_names(self)))
+
+
+def _field_names(definition: object) -> list[str]:
+    return [field.name for field in dataclasses.fields(definition)]  # type: ignore[arg-type]
+
+
 def show(definition: object) -> str:
     """The definition as one would write it, without what is left at its default."""
     parts = []
     for field in dataclasses.fields(definition):  # type: ignore[arg-type]
         value = getattr(definition, field.name)
-        is_default = value == field.default or (field.default_factory is not dataclasses.MISSING and value == field.default_factory())
+        is_default = same(value, field.default) or (field.default_factory is not dataclasses.MISSING and value == field.default_factory())
         if field.name == "name":
             parts.append(repr(value))
         elif not is_default:

@@ -11,18 +11,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mlstore.errors import DefinitionError
+from mlstore.schema.declarations import same
 from mlstore.schema.dtypes import DType, widens
 from mlstore.schema.entity import Entity
 from mlstore.schema.record import Definition
 from mlstore.schema.service import FeatureService
 from mlstore.schema.table import Table
 from mlstore.schema.view import FeatureView
+from mlstore.schema.window_view import WindowView
 
 Action = Literal["unchanged", "in_place", "new_version"]
 
 _NOTES = ("description", "owner", "tags")
 _BEARABLE = (*_NOTES, "ttl", "retention")
 _VIEW_RULES = ("entity_name", "timestamp", "created_timestamp", "available_after", "boundary", "nulls", "time_unit")
+_WINDOW_RULES = ("entity_name", "source_name", "where", "boundary", "offset", "tiles")
 _TABLE_RULES = ("key", "timestamp", "created_timestamp", "time_unit")
 
 
@@ -63,6 +66,14 @@ def _breaking_changes(old: Definition, new: Definition) -> Iterator[str]:
     elif isinstance(old, FeatureView) and isinstance(new, FeatureView):
         yield from _differences(old, new, _VIEW_RULES)
         yield from _breaking_columns(old.schema, new.schema, fixed=())
+    elif isinstance(old, WindowView) and isinstance(new, WindowView):
+        yield from _differences(old, new, _WINDOW_RULES)
+        asked = new.by_name()
+        for name, aggregation in old.by_name().items():
+            if name not in asked:
+                yield f"{name}: removed"
+            elif asked[name] != aggregation:
+                yield f"{name}: {aggregation} -> {asked[name]}"
     elif isinstance(old, Table) and isinstance(new, Table):
         yield from _differences(old, new, _TABLE_RULES)
         yield from _breaking_columns(old.schema, new.schema, fixed=tuple(old.key))
@@ -77,6 +88,8 @@ def _breaking_columns(old: Mapping[str, DType], new: Mapping[str, DType], *, fix
 
 
 def _bearable_changes(old: Definition, new: Definition) -> Iterator[str]:
+    if isinstance(old, WindowView) and isinstance(new, WindowView):
+        yield from (f"{name}: added" for name in new.output_names if name not in old.output_names)
     if isinstance(old, FeatureView | Table) and isinstance(new, FeatureView | Table):
         for name, dtype in new.schema.items():
             if name not in old.schema:
@@ -89,7 +102,7 @@ def _bearable_changes(old: Definition, new: Definition) -> Iterator[str]:
 def _differences(old: object, new: object, names: tuple[str, ...]) -> Iterator[str]:
     for name in names:
         before, after = getattr(old, name, None), getattr(new, name, None)
-        if before != after:
+        if not same(before, after):
             shown = "changed" if name in _NOTES else f"{_shown(before)} -> {_shown(after)}"
             yield f"{name.removesuffix('_name')}: {shown}"
 

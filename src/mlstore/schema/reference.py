@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, quote
 from mlstore.errors import DefinitionError, UsageError
 from mlstore.schema.durations import format_duration, parse_duration
 from mlstore.schema.view import FeatureView
+from mlstore.schema.window_view import WindowView
 
 _REFERENCE = re.compile(r"([A-Za-z_][A-Za-z0-9_-]{0,99})(?:@([1-9][0-9]{0,8}))?(?::([A-Za-z_][A-Za-z0-9_-]{0,99}))?(?:\?(.*))?", re.DOTALL)
 _PREFIX = re.compile(r"[A-Za-z0-9_-]{0,99}")
@@ -50,7 +51,7 @@ class Reference:
 
 
 def ref(
-    feature: str | FeatureView,
+    feature: str | FeatureView | WindowView,
     *,
     keys: Mapping[str, str] | None = None,
     prefix: str = "",
@@ -62,7 +63,7 @@ def ref(
     Parameters
     ----------
     feature
-        "view", "view:feature", "view@2:feature", or a `FeatureView`.
+        "view", "view:feature", "view@2:feature", a `FeatureView` or a `WindowView`.
     keys
         Which column holds a key of the view, where the column is called otherwise: `{"origin": "dest"}`.
     prefix
@@ -82,7 +83,7 @@ def ref(
     >>> str(ml.ref("weather:temp", keys={"origin": "dest"}, prefix="dest_", offset="1d"))
     'weather:temp?key.origin=dest&prefix=dest_&offset=1d'
     """
-    named = parse_reference(feature.name if isinstance(feature, FeatureView) else feature)
+    named = parse_reference(feature.name if isinstance(feature, FeatureView | WindowView) else feature)
     if keys is not None and not (isinstance(keys, Mapping) and all(isinstance(name, str) for pair in keys.items() for name in pair)):
         raise UsageError(f"ref({str(named)!r}): keys={keys!r:.80}", hint='map keys of the view to columns: keys={"origin": "dest"}')
     _check_prefix(prefix, str(named))

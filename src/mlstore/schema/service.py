@@ -9,6 +9,7 @@ from mlstore.errors import DefinitionError, UsageError
 from mlstore.schema.declarations import check_name, describe, set_field, show
 from mlstore.schema.reference import Reference, parse_reference
 from mlstore.schema.view import FeatureView
+from mlstore.schema.window_view import WindowView
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -20,8 +21,8 @@ class FeatureService:
     name
         Letters, digits, `_` and `-`; it does not start with a digit.
     features
-        What to ask for, in order: "view", "view:feature", "view@2:feature", a `FeatureView` for all of its features, or what `ml.ref`
-        gives. Kept as text.
+        What to ask for, in order: "view", "view:feature", "view@2:feature", a `FeatureView` or `WindowView` for all of its features,
+        or what `ml.ref` gives. Kept as text.
     description, owner, tags
         For people, and for the search of the catalogue.
 
@@ -38,7 +39,7 @@ class FeatureService:
 
     name: str
     _: KW_ONLY
-    features: Sequence[str | FeatureView | Reference]
+    features: Sequence[str | FeatureView | WindowView | Reference]
     description: str = ""
     owner: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -46,7 +47,7 @@ class FeatureService:
     def __post_init__(self) -> None:
         check_name(self.name, "service")
         place = f"service {self.name}"
-        features = [self.features] if isinstance(self.features, str | FeatureView | Reference) else self.features
+        features = [self.features] if isinstance(self.features, str | FeatureView | WindowView | Reference) else self.features
         set_field(self, "features", tuple(_reference(feature, place) for feature in features))
         if not self.features:
             raise DefinitionError(f"{place}: no features", hint="name at least one, such as 'weather:temp'")
@@ -64,8 +65,8 @@ class FeatureService:
         return show(self)
 
 
-def _reference(feature: str | FeatureView | Reference, place: str) -> str:
-    if isinstance(feature, FeatureView):
+def _reference(feature: str | FeatureView | WindowView | Reference, place: str) -> str:
+    if isinstance(feature, FeatureView | WindowView):
         return feature.name
     if isinstance(feature, Reference):
         return str(feature)

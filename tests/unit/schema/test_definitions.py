@@ -11,29 +11,36 @@ from types import SimpleNamespace
 import pytest
 
 from mlstore.errors import DefinitionError, UsageError
-from mlstore.schema import dtypes, entity, service, table, view
+from mlstore.schema import aggregation, dtypes, entity, service, table, view, window, window_view
 from mlstore.schema import dtypes as t
 from mlstore.schema.entity import Entity
+from mlstore.schema.expression import col
 from mlstore.schema.reference import Reference, parse_reference
 from mlstore.schema.service import FeatureService
 from mlstore.schema.table import Table
 from mlstore.schema.view import FeatureView
+from mlstore.schema.window_view import WindowView
 
 AIRPORT = Entity("airport", keys={"origin": t.string}, tags={"tier": "gold"})
 WEATHER = FeatureView("weather", entity=AIRPORT, schema={"temp": t.float64, "embedding": t.vector(8)}, ttl="6h")
 LABELS = Table("labels", schema={"flight": t.int64, "late": t.bool_}, key="flight", timestamp="label_time")
 MODEL = FeatureService("model", features=[WEATHER, "delays@2:mean"])
-ALL = [AIRPORT, WEATHER, LABELS, MODEL]
+LATE = WindowView(
+    "late", entity=AIRPORT, source="departures", aggregations=[aggregation.agg("delay", "mean", windows="7d")], where=col("delay") > 15
+)
+ALL = [AIRPORT, WEATHER, LABELS, MODEL, LATE]
 
 
 def view_with(**changes):
     return FeatureView("weather", **({"entity": AIRPORT, "schema": {"temp": t.float64}} | changes))
 
 
-@pytest.mark.parametrize("module", [entity, view, table, service], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [entity, view, table, service, window, aggregation, window_view], ids=lambda module: module.__name__)
 def test_the_example_of_each_definition_runs(module):
     public = {name: getattr(dtypes, name) for name in ("int64", "float64", "string", "bool_")}
-    ml = SimpleNamespace(Entity=Entity, FeatureView=FeatureView, Table=Table, FeatureService=FeatureService, **public)
+    kinds = {"Entity": Entity, "FeatureView": FeatureView, "WindowView": WindowView, "Table": Table, "FeatureService": FeatureService}
+    windows = {name: getattr(window, name) for name in ("tumbling", "hopping", "session", "last_rows")}
+    ml = SimpleNamespace(agg=aggregation.agg, **kinds, **windows, **public)
 
     failed, attempted = doctest.testmod(module, extraglobs={"ml": ml})
 
@@ -115,6 +122,7 @@ def test_a_bad_name_is_refused_with_the_rule(name):
         lambda: view_with(timestamp=name),
         lambda: Table(name, schema={"a": t.int64}),
         lambda: FeatureService(name, features=["a"]),
+        lambda: WindowView(name, entity=None, source="a", aggregations=[aggregation.agg("a", "sum", windows="7d")]),
     ):
         with pytest.raises(DefinitionError) as refusal:
             make()

@@ -24,6 +24,7 @@ from mlstore.schema.reference import Reference
 from mlstore.schema.service import FeatureService
 from mlstore.schema.timestamps import instant_ns
 from mlstore.schema.view import FeatureView
+from mlstore.schema.window_view import WindowView
 from mlstore.storage.environment import Environment
 from mlstore.storage.glance import Moment, glance
 
@@ -167,13 +168,13 @@ def reference_texts(features: Features) -> tuple[str, ...]:
     """What is asked for as text: `view`, `view:feature`, or the name of a service."""
     if type(features) is str:
         return (features,)
-    if isinstance(features, FeatureView | FeatureService | Reference):
+    if isinstance(features, FeatureView | WindowView | FeatureService | Reference):
         features = [features]
     texts: list[str] = []
     for feature in features:
         if isinstance(feature, str):
             texts.append(feature)
-        elif isinstance(feature, FeatureView):
+        elif isinstance(feature, FeatureView | WindowView):
             texts.append(feature.name)
         elif isinstance(feature, Reference):
             texts.append(str(feature))

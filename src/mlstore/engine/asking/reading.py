@@ -125,7 +125,7 @@ def read(
 ) -> Rows:
     """History rows of a view or table; see Store.read."""
     with session.reading() as context:
-        relation = context.catalog.relation(name)
+        relation = context.catalog.stored(name, doing="read")
         query = plan_query(relation, columns, where, start, end)
         history = context.history(relation)
         if as_of is not None:

@@ -9,8 +9,11 @@ from mlstore.errors import NameClashError, UnknownNameError, UsageError
 from mlstore.schema.reference import Reference, parse_reference
 from mlstore.schema.service import FeatureService
 from mlstore.schema.view import FeatureView
+from mlstore.schema.window_view import WindowView
 
-Features = str | FeatureView | FeatureService | Reference | Sequence[str | FeatureView | FeatureService | Reference]
+Features = (
+    str | FeatureView | WindowView | FeatureService | Reference | Sequence[str | FeatureView | WindowView | FeatureService | Reference]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +90,10 @@ def status_names(selected: Selected) -> list[str]:
 
 
 def _references(catalog: Catalog, features: Features) -> Iterable[Reference]:
-    if isinstance(features, str | FeatureView | FeatureService | Reference):
+    if isinstance(features, str | FeatureView | WindowView | FeatureService | Reference):
         features = [features]
     for feature in features:
-        if isinstance(feature, FeatureView):
+        if isinstance(feature, FeatureView | WindowView):
             yield Reference(feature.name)
         elif isinstance(feature, Reference):
             yield feature

@@ -76,7 +76,7 @@ def diff(before: ReadContext, after: ReadContext, table: str | None) -> Diff:
     """What has changed; see Store.diff."""
     labels = sorted(set(_labels(before.catalog)) | set(_labels(after.catalog)))
     if table is not None:
-        labels = [(after.catalog if table in dict(_relations(after.catalog)) else before.catalog).relation(table).label]
+        labels = [(after.catalog if table in dict(_relations(after.catalog)) else before.catalog).stored(table, doing="compare").label]
     tables = {}
     for label in labels:
         old, new = (dict(_relations(context.catalog)).get(label) for context in (before, after))

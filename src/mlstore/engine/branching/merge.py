@@ -39,7 +39,7 @@ from mlstore.engine.session import ReadContext, Session, WriteContext
 from mlstore.engine.versions import Scope, Version, newest, resolve, scope_of, take_numbers
 from mlstore.engine.writing import upkeep
 from mlstore.engine.writing.ingest import write_here
-from mlstore.engine.writing.registration import register
+from mlstore.engine.writing.registration import check_readers, register
 from mlstore.engine.writing.removal import hide
 from mlstore.errors import MergeConflictError, UsageError
 from mlstore.format.manifest import Commit, TableChange
@@ -114,6 +114,7 @@ def _bring(context: WriteContext, base: ReadContext, theirs: ReadContext, resolv
         raise _refusal([], schema.conflicts)
     told = [register(context, entry, change) for entry, change in schema.steps]
     context = replace(context, catalog=load_catalog(context.reader, context.scope))
+    check_readers(context.catalog)
     merges, conflicts = list[_TableMerge](), list[tuple[_TableMerge, Conflict]]()
     for relation in theirs.catalog.relations():
         made = _plan_table(context, base, theirs, relation, resolver)

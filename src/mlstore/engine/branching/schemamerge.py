@@ -1,20 +1,21 @@
 """Merging definitions, decided purely: what our catalogue must register so that it has what theirs has changed since their base.
 
-Attribute by attribute: one side's change is taken, columns of both are kept, the wider of two widened types wins.
+Attribute by attribute: one side's change is taken, columns and outputs of both are kept, the wider of two widened types wins.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from mlstore.engine.branching.threeway import OURS, THEIRS, UNRESOLVED
-from mlstore.engine.catalog import Catalog, CatalogEntry, Definition
-from mlstore.engine.writing.registration import Change
+from mlstore.engine.catalog import Catalog, CatalogEntry
+from mlstore.engine.writing.registration import ORDER, Change
+from mlstore.schema.aggregation import Aggregation
+from mlstore.schema.declarations import same
 from mlstore.schema.dtypes import DType, widens
 from mlstore.schema.evolution import evolve
-
-_ORDER = ("entity", "table", "view", "service")
+from mlstore.schema.record import Definition
 
 Place = tuple[str, str, int]  # kind, name, version
 
@@ -43,7 +44,7 @@ def plan_schema_merge(base: Catalog, ours: Catalog, theirs: Catalog, choice: str
     plan = SchemaPlan([], [])
     before, mine = _by_place(base), _by_place(ours)
     taken = {(entry.kind != "entity", entry.name): entry.kind for entry in ours.current()}
-    for place, entry in sorted(_by_place(theirs).items(), key=lambda item: (_ORDER.index(item[1].kind), item[0])):
+    for place, entry in sorted(_by_place(theirs).items(), key=lambda item: (ORDER.index(item[1].kind), item[0])):
         was, now = before.get(place), mine.get(place)
         if was is not None and was.definition == entry.definition:
             continue
@@ -65,7 +66,12 @@ def _by_place(catalog: Catalog) -> dict[Place, CatalogEntry]:
 def _merge_entry(base: Definition | None, ours: CatalogEntry, theirs: CatalogEntry, choice: str, plan: SchemaPlan) -> None:
     merged: dict[str, Any] = {}
     for name, was, mine, other in _attributes(base, ours.definition, theirs.definition):
-        value = _merge_schemas(was, mine, other) if name == "schema" else _merge_values(base is None, was, mine, other, choice)
+        if name == "schema":
+            value = _merge_schemas(was, mine, other)
+        elif name == "aggregations":
+            value = _merge_aggregations(mine, other)
+        else:
+            value = _merge_values(base is None, was, mine, other, choice)
         if value is UNRESOLVED_VALUE:
             plan.conflicts.append(DefinitionConflict(ours.label, name, was, mine, other))
         else:
@@ -88,11 +94,19 @@ def _attributes(base: Definition | None, ours: Definition, theirs: Definition) -
 
 
 def _merge_values(is_new: bool, base: Any, ours: Any, theirs: Any, choice: str) -> Any:
-    if ours == theirs or (not is_new and theirs == base):
+    if same(ours, theirs) or (not is_new and same(theirs, base)):
         return ours
-    if not is_new and ours == base:
+    if not is_new and same(ours, base):
         return theirs
     return {OURS: ours, THEIRS: theirs, UNRESOLVED: UNRESOLVED_VALUE}[choice]
+
+
+def _merge_aggregations(ours: Sequence[Aggregation], theirs: Sequence[Aggregation]) -> Any:
+    """The outputs of both: within a version of a window view none is ever taken away."""
+    mine, other = ({part.name: each.only(part) for each in side for part in each.parts()} for side in (ours, theirs))
+    if any(mine.get(name, asked) != asked for name, asked in other.items()):
+        return UNRESOLVED_VALUE
+    return (*ours, *(asked for name, asked in other.items() if name not in mine))
 
 
 def _merge_schemas(base: Mapping[str, DType] | None, ours: Mapping[str, DType], theirs: Mapping[str, DType]) -> Any:

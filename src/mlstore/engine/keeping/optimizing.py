@@ -17,7 +17,7 @@ Tier = Literal["hot", "cold"]
 def optimize(session: Session, *, table: str | None, tier: Tier | None, author: str) -> dict[str, Any]:
     """Seal tails, merge runs until one is left, move segments to a tier, free what is free; see Store.optimize."""
     with session.reading() as context:
-        relations = list(context.catalog.relations()) if table is None else [context.catalog.relation(table)]
+        relations = list(context.catalog.relations()) if table is None else [context.catalog.stored(table, doing="optimize")]
     moved = sealed = expired = freed = 0
     for relation in relations:
         with session.writing() as writing:

@@ -42,7 +42,7 @@ def delete(
     if keys is None and where is None and start is None and end is None:
         raise UsageError(f"delete of {name!r} names no rows", hint="give keys=, where=, start= or end=; all rows: start='0001-01-01'")
     with session.writing() as context:
-        relation = context.catalog.relation(name)
+        relation = context.catalog.stored(name, doing="delete")
         query = plan_query(relation, (), where, start, end)
         history = context.history(relation)
         seq = take_numbers(context.writer, "seq")

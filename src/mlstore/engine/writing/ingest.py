@@ -51,7 +51,7 @@ def write(session: Session, name: str, data: Any, *, mode: Mode, author: str, me
         fit = partial(_fit_dicts, data)
         ahead = fitted(guess, pack_entries(guess, entries), fit)
     else:
-        relation = session.relation(name)
+        relation = session.target(name)
         tables, total = _tables(data, relation)
         held = list(islice(tables, 2))
         if len(held) >= 2 or sum(table.num_rows for table in held) >= limits.DIRECT_ROWS:
@@ -75,7 +75,7 @@ def fitted(relation: Relation, packed: Packed | None, fit: Fit) -> Fit:
 def write_few(session: Session, name: str, fit: Fit, *, mode: Mode = "append", author: str, message: str) -> tuple[Commit, Relation, int]:
     """One commit of rows that were packed ahead; what it owes to merging is the caller's to pay, after telling of the commit."""
     with session.writing() as context:
-        relation = context.catalog.relation(name)
+        relation = context.catalog.stored(name, doing="write")
         packed = fit(relation)
         change = write_packed(context, relation, packed, mode) if packed is not None and packed.entries else _nothing(relation, mode)
         owed = upkeep.run(context, relation, change.rows)

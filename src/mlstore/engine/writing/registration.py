@@ -3,17 +3,30 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mlstore.engine.catalog import Catalog, CatalogEntry, Definition, kind_of, next_revision, put_entry, suggest
+from mlstore.engine.catalog import (
+    Catalog,
+    CatalogEntry,
+    feature_names,
+    kind_of,
+    next_revision,
+    put_entry,
+    suggest,
+    with_entry,
+)
 from mlstore.engine.session import WriteContext
 from mlstore.engine.versions import take_numbers
 from mlstore.errors import AlreadyExistsError, DefinitionError, UnknownNameError
 from mlstore.format.manifest import TableChange
 from mlstore.schema.entity import Entity
 from mlstore.schema.evolution import evolve
+from mlstore.schema.record import Definition
 from mlstore.schema.reference import parse_reference
 from mlstore.schema.service import FeatureService
 from mlstore.schema.table import Table
 from mlstore.schema.view import FeatureView
+from mlstore.schema.window_view import WindowView
+
+ORDER = ("entity", "table", "view", "window", "service")  # each refers to those before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +74,15 @@ def plan_registration(catalog: Catalog, definitions: Sequence[Definition]) -> li
         place = ("entity" if kind_of(definition) == "entity" else "relation", definition.name)
         if by_name.setdefault(place, definition) != definition:
             raise AlreadyExistsError(f"{definition.name!r} is defined twice in one apply", hint="give each definition a name of its own")
-    ordered = sorted(by_name.values(), key=lambda definition: ["entity", "table", "view", "service"].index(kind_of(definition)))
-    steps = []
-    for definition in ordered:
+    steps, planned = [], catalog
+    for definition in sorted(by_name.values(), key=lambda definition: ORDER.index(kind_of(definition))):
         _check_references(catalog, definition, by_name)
-        steps.append(_plan_one(catalog, definition))
+        if isinstance(definition, WindowView):
+            definition = _with_source(planned, definition)
+        step = _plan_one(catalog, definition)
+        steps.append(step)
+        planned = planned if step.entry is None else with_entry(planned, step.entry)
+    check_readers(planned)
     return steps
 
 
@@ -95,7 +112,7 @@ def _plan_one(catalog: Catalog, definition: Definition) -> Step:
         raise AlreadyExistsError(
             f"{definition.name!r} is a {found[-1].kind} already, so no {kind} can have the name", hint="choose another name"
         )
-    has_data = isinstance(definition, FeatureView | Table)
+    has_data = isinstance(definition, FeatureView | WindowView | Table)
     if not found:
         entry = CatalogEntry(kind, definition.name, 1, 1, definition, -1 if has_data else 0, 0, 0)
         return Step(Change("create", kind, definition.name), entry)
@@ -110,8 +127,35 @@ def _plan_one(catalog: Catalog, definition: Definition) -> Step:
     return Step(Change("new_version", kind, entry.label, evolution.changes), entry)
 
 
+def _with_source(planned: Catalog, view: WindowView) -> WindowView:
+    """The view with its source as one version of it, `orders@1`: the newest, unless it names another. What does not fit is refused."""
+    known = [
+        entry for entry in planned.find("relation", view.source_name.partition("@")[0]) if isinstance(entry.definition, FeatureView | Table)
+    ]
+    if not known:
+        raise UnknownNameError(
+            f"window view {view.name!r} reads {view.source_name!r}, which is no table or feature view that is registered",
+            hint=f"apply the source together with the view: store.apply({view.source_name}, {view.name})",
+        )
+    source = planned.relation(view.source_name)
+    pinned = replace(view, source=f"{source.entry.name}@{source.entry.version}")
+    planned.layout(pinned)
+    return pinned
+
+
+def check_readers(catalog: Catalog) -> None:
+    """Refuse a catalogue in which a source has changed in place to what a window view cannot read."""
+    for entry in catalog.current():
+        if isinstance(entry.definition, WindowView):
+            try:
+                catalog.layout(entry.definition)
+            except DefinitionError as cause:
+                message = f"{entry.definition.source_name} cannot change so while {entry.label} reads it: {cause.message}"
+                raise DefinitionError(message, hint="leave the column as it is, or add another one") from cause
+
+
 def _check_references(catalog: Catalog, definition: Definition, others: dict[tuple[str, str], Definition]) -> None:
-    if isinstance(definition, FeatureView) and definition.entity_name is not None:
+    if isinstance(definition, FeatureView | WindowView) and definition.entity_name is not None:
         entity = others.get(("entity", definition.entity_name))
         if entity is None and not catalog.find("entity", definition.entity_name):
             raise UnknownNameError(
@@ -119,7 +163,8 @@ def _check_references(catalog: Catalog, definition: Definition, others: dict[tup
                 hint=f"apply the entity together with the view: store.apply({definition.entity_name}, {definition.name})",
             )
         keys = entity.keys if isinstance(entity, Entity) else catalog.entity(definition.entity_name).keys
-        clash = sorted(set(keys) & {*definition.schema, definition.timestamp, definition.created_timestamp})
+        columns = {*definition.schema, definition.timestamp, definition.created_timestamp} if isinstance(definition, FeatureView) else set()
+        clash = sorted(set(keys) & columns)
         if clash:
             raise DefinitionError(f"view {definition.name!r}: {clash[0]!r} is a key of its entity too", hint="rename the column")
     if isinstance(definition, FeatureService):
@@ -132,10 +177,10 @@ def _check_feature(catalog: Catalog, service: FeatureService, text: str, others:
     view = others.get(("relation", reference.view))
     if reference.version is not None or view is None:
         view = catalog.relation(reference.view, reference.version).entry.definition
-    if not isinstance(view, FeatureView):
+    if not isinstance(view, FeatureView | WindowView):
         raise DefinitionError(f"service {service.name!r}: {reference.view!r} is no feature view", hint="services bundle features of views")
-    if reference.feature is not None and reference.feature not in view.schema:
+    if reference.feature is not None and reference.feature not in feature_names(view):
         raise UnknownNameError(
             f"service {service.name!r}: view {reference.view!r} has no feature {reference.feature!r}",
-            hint=suggest(reference.feature, view.schema),
+            hint=suggest(reference.feature, feature_names(view)),
         )

@@ -38,7 +38,7 @@ class Stream:
 
     def __init__(self, session: Session, name: str, pace: Pace, *, author: str, message: str) -> None:
         with session.writing() as context:  # refuses at once if this handle may not write
-            relation = context.catalog.relation(name)
+            relation = context.catalog.stored(name, doing="write")
         self._session, self._label = session, relation.label
         self._max_rows, self._max_seconds, self._max_pending = pace.max_rows, pace.max_seconds, pace.max_pending
         self._author, self._message = author, message
