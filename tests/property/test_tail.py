@@ -109,6 +109,12 @@ def test_an_older_row_does_not_win(pairs: list[tuple[bytes, bytes | None]]):
     assert newer_places(rows, held) == newer(rows, held)
 
 
+def test_of_rows_with_the_same_clocks_the_one_offered_wins():
+    row, same, later = HEAD.pack(1, 5, 6, 7), HEAD.pack(2, 5, 6, 7) + b"x", HEAD.pack(1, 5, 6, 8)
+
+    assert newer_places([row, row, later], [same, later, row]) == [0, 2]
+
+
 @pytest.mark.parametrize("record", [(b"p" + bytes(23), bytes(34)), (b"p" + bytes(24), bytes(33)), (b"", b"")])
 def test_a_record_that_is_cut_short_is_corrupt(record: tuple[bytes, bytes]):
     outputs = (np.empty(1, np.int64), np.empty(1, np.uintp), np.empty(1, np.int64), np.empty(1, np.uint16), np.empty(1, np.uint32))

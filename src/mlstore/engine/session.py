@@ -12,7 +12,7 @@ from mlstore.engine.catalog import Catalog, Relation, catalog_tick, load_catalog
 from mlstore.engine.history.offline import History, Shelves
 from mlstore.engine.meter import Meter
 from mlstore.engine.versions import Scope, branch_scope, commit_time, record_commit, require_retained
-from mlstore.errors import ReadOnlyError, UnknownNameError
+from mlstore.errors import MlstoreError, ReadOnlyError
 from mlstore.format.manifest import Commit, TableChange
 from mlstore.storage.environment import Environment
 from mlstore.storage.transaction import Reader, Writer
@@ -99,16 +99,16 @@ class Session:
             scope, catalog = self._look(reader)
             yield ReadContext(reader, catalog, scope, self.shelves)
 
-    def relation(self, name: str) -> Relation:
-        """The view or table of a name as of now; the write transaction that comes later may know another."""
+    def target(self, name: str) -> Relation:
+        """The view or table of a name, to be written to, as of now; the write transaction that comes later may know another."""
         with self.environment.reader(views=False) as reader:
-            return self._look(reader)[1].relation(name)
+            return self._look(reader)[1].stored(name, doing="write")
 
     def guess(self, name: str) -> Relation | None:
         """The view or table of a name as it was when this process last looked; to be compared with the one of a transaction."""
         try:
-            return None if self._seen is None else self._seen[2].relation(name)
-        except UnknownNameError:
+            return None if self._seen is None else self._seen[2].stored(name, doing="write")
+        except MlstoreError:  # whoever asks for good hears of it
             return None
 
     @contextmanager

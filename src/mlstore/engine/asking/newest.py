@@ -55,7 +55,7 @@ class NewestRows:
 
 def beside(table: pa.Table, batches: Sequence[pa.RecordBatch]) -> pa.Table:
     """The columns of the batches behind those of the table."""
-    if len(batches) > 1:
+    if len(batches) != 1:
         columns = [column for batch in batches for column in batch.columns]
         names = [name for batch in batches for name in batch.schema.names]
         return pa.Table.from_arrays([*table.columns, *columns], [*table.column_names, *names])

@@ -15,14 +15,13 @@ from mlstore.engine import limits
 from mlstore.engine.catalog import Relation
 from mlstore.engine.session import Session
 from mlstore.engine.writing import upkeep
+from mlstore.engine.writing.appending import take_together
 from mlstore.engine.writing.batch import Mode
 from mlstore.engine.writing.consumers import ConsumerState, Position, Progress, find_progress
 from mlstore.engine.writing.ingest import write_packed
-from mlstore.engine.writing.packing import Entry, list_entries, pack_dicts, pack_entries
+from mlstore.engine.writing.packing import Entry, Packed, pack_entries
 from mlstore.errors import InvalidDataError, MlstoreError, SchemaMismatchError, UsageError
-from mlstore.schema.conform import conform
 from mlstore.schema.declarations import check_name
-from mlstore.schema.frames import to_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +100,7 @@ def _store(session: Session, label: str, progress: Progress, batch: SourceBatch,
     while True:
         with session.reading() as reading:
             relation = reading.catalog.stored(label, doing="consume into")
-        entries, refused = _sift(relation, batch)
+        rows, refused = _sift(relation, batch)
         # Told before the commit that passes over them: after a crash perhaps again, but never not at all.
         for refusal in refused:
             if pull.refuse is None:
@@ -110,7 +109,7 @@ def _store(session: Session, label: str, progress: Progress, batch: SourceBatch,
         with session.writing() as context:
             if not context.catalog.stored(label, doing="consume into").is_same(relation):
                 continue  # it has evolved since the rows were made to fit
-            changes = [write_packed(context, relation, pack_entries(relation, entries), pull.mode)] if entries else []
+            changes = [] if rows is None else [write_packed(context, relation, rows, pull.mode)]
             written = sum(change.rows for change in changes)
             progress = progress.advance(context, batch.position, rows=written, refused=len(refused))
             owed = upkeep.run(context, relation, written)
@@ -119,27 +118,22 @@ def _store(session: Session, label: str, progress: Progress, batch: SourceBatch,
         return progress
 
 
-def _sift(relation: Relation, batch: SourceBatch) -> tuple[list[Entry], list[Refused]]:
-    """The rows of a batch that fit, packed, and what does not."""
+def _sift(relation: Relation, batch: SourceBatch) -> tuple[Packed | None, list[Refused]]:
+    """The rows of a batch that fit (None: none at all), and what does not."""
     refused = [Refused(row, error, batch.position) for row, error in batch.unreadable]
-    return list(_pack(relation, batch.rows, batch.position, refused)), refused
+    fitting = _fit(relation, batch.rows, batch.position, refused)
+    return (pack_entries(relation, fitting) if fitting else None), refused
 
 
-def _pack(relation: Relation, rows: Any, position: Position, refused: list[Refused]) -> Iterator[Entry]:
-    """The rows packed; where some do not fit, by halves, until those are alone."""
-    halves: tuple[Any, ...] = ()
+def _fit(relation: Relation, rows: Any, position: Position, refused: list[Refused]) -> list[Entry]:
+    """The rows made to fit; where some do not, by halves, until those are alone."""
     try:
-        entries = pack_dicts(relation, rows) if isinstance(rows, list) else None
-        if entries is None:
-            table = to_table(rows, what=f"data for {relation.label}", layout=relation.layout)
-            entries = list_entries(relation, conform(relation.layout, table)) if table.num_rows else []
-        yield from entries
+        return take_together(relation, rows).entries
     except (InvalidDataError, SchemaMismatchError) as error:
         halves = _halves(rows)
         if not halves:
             refused.append(Refused(rows[0] if isinstance(rows, list) else rows, error, position))
-    for half in halves:
-        yield from _pack(relation, half, position, refused)
+    return [entry for half in halves for entry in _fit(relation, half, position, refused)]
 
 
 def _halves(rows: Any) -> tuple[Any, ...]:

@@ -56,8 +56,7 @@ def write(session: Session, name: str, data: Any, *, mode: Mode, author: str, me
         fit = partial(_fit_dicts, data)
         ahead = fitted(guess, pack_entries(guess, entries), fit)
     else:
-        relation = session.relation(name)
-        relation.require_rows("write")
+        relation = session.target(name)
         tables, total = _tables(data, relation)
         held = list(islice(tables, 2))
         if len(held) >= 2 or sum(table.num_rows for table in held) >= limits.DIRECT_ROWS:

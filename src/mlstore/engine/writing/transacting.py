@@ -48,9 +48,9 @@ class OpenTransaction(Session):
         scope, catalog = self._look(self.context.writer)
         yield ReadContext(self.context.writer, catalog, scope, self.shelves)
 
-    def relation(self, name: str) -> Relation:
+    def target(self, name: str) -> Relation:
         with self.reading() as context:
-            return context.catalog.relation(name)
+            return context.catalog.stored(name, doing="write")
 
     @contextmanager
     def writing(self) -> Iterator[WriteContext]:
