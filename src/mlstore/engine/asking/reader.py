@@ -112,9 +112,13 @@ class OnlineReader:
             return None
         known.moment = moment
         answer = batch.answer(ints, rows, now_ns, self._meter)
+        self._count_batch(started)
+        return answer
+
+    def _count_batch(self, started: int) -> None:
+        self._count()
         self._meter.batches.add_one()
         self._meter.batch_latency.record(perf_counter_ns() - started)
-        return answer
 
     def check(self) -> None:
         """Refuse a selection that the catalogue of now does not know."""
@@ -139,8 +143,7 @@ class OnlineReader:
                 return last_rows(context, selection, table, ask, last_n)
             self._prepare(context, tuple(table.column_names))
             answer = answer_many(context, selection, table, ask, self._meter)
-        self._meter.batches.add_one()
-        self._meter.batch_latency.record(perf_counter_ns() - started)
+        self._count_batch(started)
         return answer
 
     def _select(self, context: ReadContext, taken: Iterable[str]) -> list[Selected]:
