@@ -156,13 +156,14 @@ def test_a_branch_is_asked_the_long_way(shop: ml.Store, glances: list[int]) -> N
     assert table["amount"].to_pylist() == [3, 9]
 
 
-def test_a_batch_is_counted_as_one_batch_and_no_single_read(shop: ml.Store) -> None:
+def test_a_batch_is_one_read_and_one_batch(shop: ml.Store) -> None:
     reader = prepared(shop, ["visits"])
 
     reader.online_features({"user_id": [7, 9, 1]}, now=NOON)
     reader.online_features({"user_id": 7}, now=NOON)
+    reader.online_features(pa.table({"user_id": [9]}), now=NOON)
 
     found = shop.freshness(now=NOON)
     visits = {view.view: view for view in found.views}["visits"]
-    assert (found.reads, found.batch_reads) == (1, 2)
-    assert (visits.outside_ttl, visits.not_found) == (1, 2)
+    assert (found.reads, found.batch_reads) == (4, 3)
+    assert (visits.outside_ttl, visits.not_found) == (2, 2)

@@ -116,9 +116,13 @@ class OnlineReader:
             return None
         known.moment = moment
         answer = batch.answer(ints, rows, now_ns, self._meter)
+        self._count_batch(started)
+        return answer
+
+    def _count_batch(self, started: int) -> None:
+        self._count()
         self._meter.batches.add_one()
         self._meter.batch_latency.record(perf_counter_ns() - started)
-        return answer
 
     def check(self) -> None:
         """Refuse a selection that the catalogue of now does not know."""
@@ -147,8 +151,7 @@ class OnlineReader:
             plan.require_brought(table.column_names, "keys")
             self._prepare(context, tuple(table.column_names))
             answer = plan.finish_table(table, answer_many(context, plan.stored, table, ask, self._meter))
-        self._meter.batches.add_one()
-        self._meter.batch_latency.record(perf_counter_ns() - started)
+        self._count_batch(started)
         return answer
 
     def _select(self, context: ReadContext, taken: Iterable[str]) -> FeaturePlan:
