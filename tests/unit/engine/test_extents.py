@@ -130,7 +130,9 @@ def test_equal_checksums_of_unequal_bytes_are_kept_apart(full: ml.Store, monkeyp
     full.verify()
 
 
-@pytest.mark.parametrize(("aliases", "is_orphan", "told"), [(3, False, "has 1 aliases, its record says 3"), (1, True, "is orphan by its record")])
+@pytest.mark.parametrize(
+    ("aliases", "is_orphan", "told"), [(3, False, "has 1 aliases, its record says 3"), (1, True, "is orphan by its record")]
+)
 def test_verify_counts_aliases_itself(full: ml.Store, aliases: int, is_orphan: bool, told: str) -> None:
     full.write("numbers", numbers(), mode="upsert")
     full.verify()

@@ -45,6 +45,7 @@ def describe(context: ReadContext) -> dict[str, Any]:
     return {
         "path": environment.path,
         "size_bytes": environment.size_bytes,
+        "shared_bytes": sum(share.size * share.aliases for _, _, share in extents.shares(context.reader)),
         "durability": environment.durability,
         "read_only": environment.is_read_only,
         "version": None if commit is None else commit.id,
