@@ -14,6 +14,7 @@ from mlstore.engine.history.offline import History, load_state
 from mlstore.engine.history.segments import list_entries, load_extents, read_header
 from mlstore.engine.history.tail import TAIL, tail_prefix
 from mlstore.engine.keeping import retaining, sealing
+from mlstore.engine.keeping.mirroring import left_extents
 from mlstore.engine.session import ReadContext
 from mlstore.engine.versions import COMMITS, Scope, commits, is_indexed, line_scope, named, newest, tags
 from mlstore.errors import CorruptionError, MlstoreError
@@ -72,7 +73,7 @@ def verify(context: ReadContext, *, trusted_head: str | Commit | None = None) ->
                 problems.append(f"{relation.label}: {error.message}")
     problems += _verify_snapshots(context, checks)
     problems += retaining.find_lost(context.reader)
-    problems += extents.find_miscounts(context.reader)
+    problems += extents.find_miscounts(context.reader, left_extents(context.reader))
     problems += audit.find_breaks(context.reader, checks)
     if trusted_head is not None:
         problems += audit.prove(context, trusted_head)
