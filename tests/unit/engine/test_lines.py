@@ -11,6 +11,7 @@ import pytest
 
 import mlstore as ml
 from mlstore.engine.audit import BRANCH
+from mlstore.engine.history.offline import History
 from mlstore.engine.history.online import KEPT
 from mlstore.engine.history.shadows import SHADOWS
 from mlstore.engine.versions import REFS
@@ -191,6 +192,24 @@ def test_freshness_of_a_branch_is_of_the_rows_it_sees(shop: ml.Store) -> None:
 
     assert {name: view.age.days for name, view in told.items() if view.age} == {"main": 1, "trial": 8}
     assert {name: view.rows for name, view in told.items()} == {"main": 3, "trial": 3}
+
+
+def test_what_a_branch_sees_of_its_ancestors_is_counted_once(shop: ml.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.write("spend", rows({"ann": 9}, day=9))
+    shop.rollback("v1")
+    counted = []
+    extent = History.extent
+    monkeypatch.setattr(History, "extent", lambda history: counted.append(history.scope) or extent(history))
+
+    for day in range(2, 5):
+        shop.write("spend", rows({"eve": day}, day=day))
+        shop.delete("spend", keys={"name": "doomed"})
+        table = shop.info()["tables"][0]
+        assert (table["rows"], table["min_time"].day, table["max_time"].day) == (day, 1, day)
+        assert shop.freshness(now="2026-01-10").views[0].rows == day
+
+    assert len(counted) == 1
+    shop.verify()
 
 
 # ---------------------------------------------------------------- upkeep
