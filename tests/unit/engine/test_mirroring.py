@@ -149,6 +149,25 @@ def test_arrays_of_the_mirror_outlive_what_the_origin_drops(origin: ml.Store, mi
     assert everything(mirror) == everything(origin)
 
 
+def test_arrays_of_shared_content_outlive_the_segment_that_brought_it_and_theirs(origin: ml.Store, mirror: ml.Store) -> None:
+    for _ in range(2):
+        write(origin, range(30_000, 50_000), 1.5)
+    origin.retain(last=1)  # the first of the two goes, and leaves the columns that the second shares
+    origin.push(mirror.path)
+    held = mirror.read("numbers", columns=["a"]).table()["a"]
+    expected = held.to_pylist()
+    origin.forget("key", {"key": list(range(30_000, 50_000))})
+    for number in range(3):
+        write(origin, range(60_000 + number, 90_000), 9.0 + number)
+        mirror.pull()
+
+    assert held.to_pylist() == expected
+    assert not mirror.verify().problems
+    del held
+    mirror.pull()
+    assert everything(mirror) == everything(origin)
+
+
 def test_a_detached_mirror_is_a_store_of_its_own_and_no_mirror_any_more(origin: ml.Store, mirror: ml.Store) -> None:
     mirror.detach()
 
