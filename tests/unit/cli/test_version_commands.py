@@ -72,3 +72,11 @@ def test_info_tells_what_versions_hold_and_alone_hold(run: Run, answer: Answer, 
     assert all(0 < each["exclusive_bytes"] < each["logical_bytes"] for each in told.values())
     assert "exclusive" in run("info", flights, "--versions").stdout
     assert "exclusive" not in run("info", flights).stdout
+
+
+def test_a_snapshot_is_deleted(run: Run, answer: Answer, flights: Path) -> None:
+    answer("snapshot", flights, "v1", "--delete", "-m", "superseded")
+
+    assert answer("info", flights)["snapshots"] == {}
+    assert run("snapshot", flights, "v1", "--delete").exit_code == 2
+    assert "was deleted" in run("read", flights, "weather", "--at", "v1").stderr
