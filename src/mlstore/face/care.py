@@ -121,7 +121,8 @@ class Care(Face):
         Returns
         -------
         ForgetReport
-            `commit`, `rows` by view, `segments_rewritten`, `segments_held`, `compacted`.
+            `commit`, `rows` by view, `segments_rewritten`, `segments_held`, `compacted`; `skipped`: views of another branch where the
+            entity has another key.
 
         Raises
         ------

@@ -95,6 +95,24 @@ def test_a_key_is_forgotten_from_views_that_only_another_branch_knows(shop: ml.S
     assert not shop.verify().problems
 
 
+def test_views_of_another_branch_with_another_key_are_skipped_and_named(shop: ml.Store) -> None:
+    empty = ml.Entity("guest", keys={"number": ml.int64})
+    shop.branch("trial")
+    shop.apply(ml.Entity("guest", keys={"name": ml.string}), ml.FeatureView("seat", entity="guest", schema={"row": ml.int64}))
+    shop.write("seat", {"name": ["ann", "doomed"], "event_timestamp": ["2026-01-01"] * 2, "row": [1, 2]})
+    trial = shop.checkout("trial")
+    trial.apply(empty, ml.FeatureView("stay", entity=empty, schema={"nights": ml.int64}))
+    trial.write("stay", {"number": [7], "event_timestamp": ["2026-01-01"], "nights": [3]})
+
+    mine, theirs = shop.forget("guest", {"name": "doomed"}), trial.forget("guest", {"number": 7})
+
+    assert (mine.rows, mine.skipped) == ({"seat": 1}, ("stay",))
+    assert (theirs.rows, theirs.skipped) == ({"stay": 1}, ("seat",))
+    with pytest.raises(ml.SchemaMismatchError):
+        shop.forget("guest", {"number": 7})
+    assert not shop.verify().problems
+
+
 def test_segments_of_another_branch_are_written_anew_by_its_own_definitions(shop: ml.Store) -> None:
     trial = shop.branch("trial")
     trial.apply(USER, ml.FeatureView("spend", entity=USER, schema={"amount": ml.int64, "note": ml.string}))
