@@ -14,6 +14,7 @@ from mlstore.face.base import check_choice
 from mlstore.face.branching import Branching
 from mlstore.face.care import Care
 from mlstore.face.definitions import Definitions
+from mlstore.face.mirroring import Mirroring
 from mlstore.face.online import Online
 from mlstore.face.versioning import Versioning
 from mlstore.face.writing import Writing
@@ -22,7 +23,7 @@ from mlstore.storage.environment import Environment
 from mlstore.version import __version__
 
 
-class Store(Definitions, Writing, Online, Asking, Versioning, Branching, Care):
+class Store(Definitions, Writing, Online, Asking, Versioning, Branching, Care, Mirroring):
     """A store, open in this process; made by `mlstore.open`. Safe to share between threads; reopens itself after a fork.
 
     Examples

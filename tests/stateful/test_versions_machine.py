@@ -174,6 +174,30 @@ class VersionsMachine(RuleBasedStateMachine):
         self.branch(pick)[1].optimize(tier=tier)
 
     @rule()
+    def bring_the_mirror_up_to_date(self) -> None:
+        mirror = Path(self.folder.name) / "mirror.mls"
+        if mirror.exists():
+            self.store.push(mirror)
+        else:
+            self.store.clone(mirror)
+
+        with ml.open(mirror, durability="normal") as copy:
+            assert copy.verify().checks == self.store.verify().checks
+            for name, commit in self.history.heads.items():
+                for world in VIEWS:
+                    assert_shows(copy.checkout(name), world, self.history.views[commit])
+
+    @rule()
+    def go_on_with_a_backup(self) -> None:
+        self.count += 1
+        backup = Path(self.folder.name) / f"backup{self.count}.mls"
+        self.store.backup(backup)
+        self.store.close()
+        self.handles.clear()
+        self.path = backup
+        self.store = ml.open(self.path, durability="normal")
+
+    @rule()
     def reopen(self) -> None:
         self.store.close()
         self.handles.clear()

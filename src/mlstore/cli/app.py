@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 
 import mlstore as ml
-from mlstore.cli import asking, branching, consuming, defining, demo, forgetting, freshness, proof, retaining, upkeep, versions, writing
+from mlstore.cli import (
+    asking,
+    branching,
+    consuming,
+    defining,
+    demo,
+    forgetting,
+    freshness,
+    mirroring,
+    proof,
+    retaining,
+    upkeep,
+    versions,
+    writing,
+)
 from mlstore.cli.doorway import Doorway
 
 app = typer.Typer(
@@ -55,6 +69,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "rollback": versions.rollback,
     },
     "Proof": {"audit": proof.audit, "seal": proof.seal},
+    "Copies that follow": {"clone": mirroring.clone, "push": mirroring.push, "pull": mirroring.pull, "detach": mirroring.detach},
     "The file": {
         "info": upkeep.info,
         "freshness": freshness.freshness,

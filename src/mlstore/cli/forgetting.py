@@ -42,10 +42,13 @@ def forget(
                 "segments_held": done.segments_held,
                 "bytes_before": None if sizes is None else sizes.bytes_before,
                 "bytes_after": None if sizes is None else sizes.bytes_after,
+                "skipped": list(done.skipped),
             }
         )
         return
     print_line(f"{count_rows(sum(done.rows.values()))} erased from {', '.join(done.rows) or 'no view'}, commit {done.commit.id[:12]}")
+    if done.skipped:
+        print_line((f"not searched, for they have another key on their branch: {', '.join(done.skipped)}", "yellow"))
     if sizes is None:
         print_line("their bytes stay in free pages until `mlstore compact`")
     else:

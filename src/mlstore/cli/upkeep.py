@@ -17,6 +17,7 @@ from mlstore.cli.plain import plain_value
 TABLE_COLUMNS = ("name", "version", "kind", "rows", "segments", "size_bytes", "min_time", "max_time")
 # What people are shown otherwise, or not at all.
 FOR_PROGRAMS = ("tables", "environment", "read_only", "online")
+SIZES = ("logical", "exclusive")
 NUMBERS = ("version", "rows", "segments", "size")
 
 
@@ -27,12 +28,18 @@ class Tier(StrEnum):
     COLD = "cold"
 
 
-def info(store: StorePath, at: AtVersion = None, as_json: AsJson = False) -> None:
+def info(
+    store: StorePath,
+    at: AtVersion = None,
+    versions: Annotated[bool, typer.Option("--versions", help="Also what each branch and snapshot holds, and alone holds.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Show the file, its tables and its snapshots."""
     with open_store(store, at=at) as opened:
         facts = opened.info()
+        sizes = opened.version_sizes().to_pylist() if versions else []
     if as_json:
-        print_json(plain_value(facts))
+        print_json(plain_value(facts | ({"versions": sizes} if versions else {})))
         return
     tables = facts["tables"]
     print_fields({name: _show_fact(name, fact) for name, fact in facts.items() if name not in FOR_PROGRAMS})
@@ -40,6 +47,12 @@ def info(store: StorePath, at: AtVersion = None, as_json: AsJson = False) -> Non
         print_line()
         names = [name.replace("size_bytes", "size") for name in TABLE_COLUMNS]
         print_list(names, [[str(_show_fact(name, table.get(name))) for name in TABLE_COLUMNS] for table in tables], numeric=NUMBERS)
+    if versions:
+        print_line()
+        rows = [
+            [each["version"], each["kind"], f"{each['rows']:,}", *(show_size(each[f"{what}_bytes"]) for what in SIZES)] for each in sizes
+        ]
+        print_list(["version", "kind", "rows", *SIZES], rows, numeric=("rows", *SIZES))
     if facts["online"]["stale"]:
         print_line((f"stale: {', '.join(facts['online']['stale'])} (see `mlstore freshness`)", "yellow"))
 

@@ -20,11 +20,20 @@ _VERSION_HELP = "A snapshot, a branch, a commit id, or a time."
 def snapshot(
     store: StorePath,
     name: Annotated[str, typer.Argument(metavar="NAME", help="What the version will be called: --at NAME.", show_default=False)],
+    delete: Annotated[bool, typer.Option("--delete", help="Take the name NAME away, so that `retain` may let its version go.")] = False,
     message: Annotated[str, typer.Option("--message", "-m", help="Why it is kept.", show_default=False)] = "",
     on: OnBranch = "main",
     as_json: AsJson = False,
 ) -> None:
     """Name the present state, so that it can be read for ever."""
+    if delete:
+        with open_store(store, is_writing=True) as opened:
+            opened.delete_snapshot(name, message=message)
+        if as_json:
+            print_json({"snapshot": name, "deleted": True})
+        else:
+            print_line(f"snapshot {name} is deleted")
+        return
     with open_store(store, is_writing=True, branch=on) as opened:
         commit = opened.snapshot(name, message=message)
     if as_json:

@@ -23,6 +23,7 @@ AUDIT = declare("audit")  # seq -> act; "head" -> id of the newest act
 HEAD = b"head"
 NEW_NAME = "new name"
 SNAPSHOT = "snapshot"
+SNAPSHOT_DELETE = "snapshot delete"
 BRANCH = "branch "  # and what was done to it: create, rename, delete, protect, unprotect, rollback, merge
 
 SCHEMA = pa.schema(
@@ -109,6 +110,8 @@ def find_breaks(reader: Reader, checks: Counter[str]) -> list[str]:
         previous = act.id
         if act.action == SNAPSHOT:
             said[act.subject] = act.after
+        elif act.action == SNAPSHOT_DELETE:
+            said.pop(act.subject, None)
         branches = _branches_after(act, branches)
     newest = reader.get(AUDIT, HEAD)
     if previous != ("" if newest is None else newest.hex()):

@@ -11,6 +11,7 @@ from typing import Self
 from mlstore.engine.catalog import Catalog, Relation, catalog_tick, load_catalog
 from mlstore.engine.history.offline import History, Shelves
 from mlstore.engine.meter import Meter
+from mlstore.engine.mirror import require_no_mirror
 from mlstore.engine.versions import Scope, branch_scope, commit_time, record_commit, require_retained
 from mlstore.errors import MlstoreError, ReadOnlyError
 from mlstore.format.manifest import Commit, TableChange
@@ -121,6 +122,7 @@ class Session:
         if self.environment.is_read_only:
             raise ReadOnlyError(f"{self.environment.path}: opened read-only", hint="open it without read_only=True")
         with self.environment.writer() as writer:
+            require_no_mirror(writer, self.environment.path)
             now_us = commit_time(writer, self.clock_us())
             scope, catalog = self._look(writer)
             yield WriteContext(writer, catalog, scope, Shelves(), writer, now_us)

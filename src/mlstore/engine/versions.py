@@ -4,7 +4,7 @@ Commits form a Merkle chain per line; refs name commits: a branch moves, a tag n
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from mlstore.engine.retained import load_spans
@@ -255,6 +255,18 @@ def create_tag(writer: Writer, scope: Scope, name: str, *, message: str, now_us:
     return commit
 
 
+def delete_tag(writer: Writer, name: str) -> Commit:
+    """Take a snapshot's name away for good: it cannot come to mean another version. The commit it named."""
+    ref = find_ref(writer, name)
+    if ref is None or ref.kind != "tag":
+        known = ", ".join(sorted(tags(writer))) or "none yet"
+        raise UnknownVersionError(f"no snapshot {name!r}", hint=f"snapshots: {known}")
+    put_ref(writer, name, replace(ref, kind="gone"))
+    packed = writer.get(COMMITS, _LINE_SEQ.pack(ref.line, ref.seq))
+    assert packed is not None
+    return decode_commit(packed)
+
+
 def named(reader: Reader, kind: str) -> list[tuple[str, Ref]]:
     """All names of a kind, sorted."""
     refs = ((_text(name), decode_record(Ref, packed)) for name, packed in reader.scan(REFS))
@@ -282,11 +294,14 @@ def check_new_name(reader: Reader, name: str) -> None:
     if ref is not None and ref.kind == "branch":
         raise AlreadyExistsError(f"there is a branch {name!r} already", hint=f"open it with store.checkout({name!r})")
     if ref is not None:
-        raise AlreadyExistsError(f"{name!r} names a version already", hint="snapshots never move; choose another name")
+        told = "named a snapshot that was deleted" if ref.kind == "gone" else "names a version already"
+        raise AlreadyExistsError(f"{name!r} {told}", hint="snapshots never move; choose another name")
 
 
 def _named(reader: Reader, scope: Scope, name: str) -> Commit:
     ref = find_ref(reader, name)
+    if ref is not None and ref.kind == "gone":
+        raise UnknownVersionError(f"snapshot {name!r} was deleted", hint=f"it named commit {ref.commit[:12]}")
     if ref is not None:
         commit = newest(reader, line_scope(reader, ref.line, ref.seq if ref.kind == "tag" else LIVE))
         if commit is not None:

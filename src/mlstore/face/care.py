@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from mlstore.engine import audit
-from mlstore.engine.keeping import compacting, forgetting, freshness, inspection, optimizing, retaining
+from mlstore.engine.keeping import compacting, forgetting, freshness, inspection, optimizing, retaining, sizes
 from mlstore.engine.writing.backfilling import backfill
 from mlstore.engine.writing.ingest import Progress
 from mlstore.errors import CorruptionError, UsageError
@@ -27,6 +27,19 @@ class Care(Face):
         with self._session.reading() as context:
             measured = freshness.measure_freshness(context, self._session.meter, None, self._session.clock_us() * 1000)
             return inspection.describe(context) | {"online": freshness.describe_freshness(measured)}
+
+    def version_sizes(self) -> pa.Table:
+        """What each branch and snapshot holds, and what it costs to keep it. Looks at the clocks of all rows.
+
+        Returns
+        -------
+        pyarrow.Table
+            version, kind ("branch" or "snapshot"), commit, rows; logical_bytes: of all its rows; exclusive_bytes: of the rows that no
+            other branch or snapshot shows. Rows are counted as they lie in their segments, so a column that several segments
+            share (`info()["shared_bytes"]`) counts in each of them.
+        """
+        with self._session.reading() as context:
+            return sizes.measure_versions(context)
 
     def verify(self, *, trusted_head: str | Commit | None = None) -> inspection.VerifyReport:
         """Prove the file whole: pages, commits, the audit, every checksum, counts, and that online values equal the history.
@@ -133,7 +146,8 @@ class Care(Face):
         Returns
         -------
         ForgetReport
-            `commit`, `rows` by view, `segments_rewritten`, `segments_held`, `compacted`.
+            `commit`, `rows` by view, `segments_rewritten`, `segments_held`, `compacted`; `skipped`: views of another branch where the
+            entity has another key.
 
         Raises
         ------

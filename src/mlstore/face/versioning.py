@@ -33,6 +33,20 @@ class Versioning(Face):
             audit.record_act(context.writer, audit.SNAPSHOT, name, time_us=context.now_us, author=user(), after=commit, message=message)
             return commit
 
+    def delete_snapshot(self, name: str, *, message: str = "", author: str = "") -> None:
+        """Take a snapshot's name away, so that `retain` may let its version go. The name cannot be given again.
+
+        Raises
+        ------
+        UnknownVersionError
+        """
+        self._session.require_outside("delete_snapshot")
+        with self._session.writing() as context:
+            commit = versions.delete_tag(context.writer, name)
+            audit.record_act(
+                context.writer, audit.SNAPSHOT_DELETE, name, time_us=context.now_us, author=author or user(), before=commit, message=message
+            )
+
     def seal(self, version: str | Commit, *, message: str = "") -> str:
         """Write a digest of all rows of a version into the audit, so that `verify(trusted_head=)` proves the rows too, not only the log.
 

@@ -61,3 +61,22 @@ def test_retain_without_a_rule_or_with_a_wrong_span_is_refused(run: Run, flights
 
         assert refused.exit_code == 2
         assert hint in refused.stderr
+
+
+def test_info_tells_what_versions_hold_and_alone_hold(run: Run, answer: Answer, flights: Path) -> None:
+    replace(answer, flights, "LGA", 1.0)
+
+    told = {each["version"]: each for each in answer("info", flights, "--versions")["versions"]}
+
+    assert {name: (each["kind"], each["rows"]) for name, each in told.items()} == {"main": ("branch", 6), "v1": ("snapshot", 6)}
+    assert all(0 < each["exclusive_bytes"] < each["logical_bytes"] for each in told.values())
+    assert "exclusive" in run("info", flights, "--versions").stdout
+    assert "exclusive" not in run("info", flights).stdout
+
+
+def test_a_snapshot_is_deleted(run: Run, answer: Answer, flights: Path) -> None:
+    answer("snapshot", flights, "v1", "--delete", "-m", "superseded")
+
+    assert answer("info", flights)["snapshots"] == {}
+    assert run("snapshot", flights, "v1", "--delete").exit_code == 2
+    assert "was deleted" in run("read", flights, "weather", "--at", "v1").stderr

@@ -78,6 +78,42 @@ def test_a_keyed_table_is_matched_by_its_key_and_a_plain_one_by_content(store: m
     assert found["lines"].added.to_pylist() == [{"text": "x"}]
 
 
+def test_rows_without_a_key_never_stand_for_each_other(store: ml.Store) -> None:
+    notes = ml.Table("notes", schema={"text": ml.string}, timestamp="at")
+    store.apply(notes)
+    store.write("notes", {"text": ["a", "b"], "at": ["2026-01-01"] * 2})
+    store.write("notes", {"text": ["c"], "at": ["2026-01-02"]})
+    store.snapshot("v2")
+    store.delete("notes", start="2026-01-02")
+    store.write("notes", {"text": ["d", "e"], "at": ["2026-01-02", "2026-01-01"]})
+
+    found = store.diff("v2")["notes"]
+
+    assert found.counts == {"added": 2, "removed": 1, "changed": 0}
+    assert sorted(found.added["text"].to_pylist()) == ["d", "e"]
+
+
+def test_numbers_are_compared_bit_by_bit_and_nulls_are_equal(store: ml.Store) -> None:
+    schema = {"x": ml.float64, "v": ml.vector(2), "note": ml.string}
+    store.apply(ml.FeatureView("points", entity=USER, schema=schema, created_timestamp="known"))
+    plain = ml.FeatureView("plain_points", entity=USER, schema={"x": ml.float64, "note": ml.string}, created_timestamp="known")
+    store.apply(plain)
+
+    def put(xs: list[float | None], notes: list[str | None]) -> None:
+        count = len(xs)
+        columns = {"user_id": list(range(count)), "event_timestamp": [DAY] * count, "known": [DAY] * count, "x": xs, "note": notes}
+        store.write("plain_points", columns, mode="upsert")
+        store.write("points", {**columns, "v": [[0.0, float("nan")]] * count}, mode="upsert")
+
+    put([float("nan"), 0.0, None, 1.0, 2.0], [None, "b", "c", None, "e"])
+    store.snapshot("v2")
+    put([float("nan"), -0.0, None, None, 2.0], [None, "b", "c", None, None])
+
+    for name in ("points", "plain_points"):
+        changed = store.diff("v2")[name].changed
+        assert sorted(changed["user_id"].to_pylist()) == [1, 3, 4]
+
+
 def test_definitions_that_differ_are_told(store: ml.Store) -> None:
     store.apply(USER, spend(schema={"amount": ml.int64, "note": ml.string, "rain": ml.float64}), ml.Table("new", schema={"a": ml.int64}))
     store.write("spend", rows({1: 11}, at="2026-01-02", rain=[0.5]))

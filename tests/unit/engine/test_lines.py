@@ -11,6 +11,7 @@ import pytest
 
 import mlstore as ml
 from mlstore.engine.audit import BRANCH
+from mlstore.engine.history.offline import History
 from mlstore.engine.history.online import KEPT
 from mlstore.engine.history.shadows import SHADOWS
 from mlstore.engine.versions import REFS
@@ -91,6 +92,24 @@ def test_a_key_is_forgotten_from_views_that_only_another_branch_knows(shop: ml.S
 
     assert report.rows == {"spend": 1, "visit": 1}
     assert trial.read("visit").table()["name"].to_pylist() == ["ann"]
+    assert not shop.verify().problems
+
+
+def test_views_of_another_branch_with_another_key_are_skipped_and_named(shop: ml.Store) -> None:
+    empty = ml.Entity("guest", keys={"number": ml.int64})
+    shop.branch("trial")
+    shop.apply(ml.Entity("guest", keys={"name": ml.string}), ml.FeatureView("seat", entity="guest", schema={"row": ml.int64}))
+    shop.write("seat", {"name": ["ann", "doomed"], "event_timestamp": ["2026-01-01"] * 2, "row": [1, 2]})
+    trial = shop.checkout("trial")
+    trial.apply(empty, ml.FeatureView("stay", entity=empty, schema={"nights": ml.int64}))
+    trial.write("stay", {"number": [7], "event_timestamp": ["2026-01-01"], "nights": [3]})
+
+    mine, theirs = shop.forget("guest", {"name": "doomed"}), trial.forget("guest", {"number": 7})
+
+    assert (mine.rows, mine.skipped) == ({"seat": 1}, ("stay",))
+    assert (theirs.rows, theirs.skipped) == ({"stay": 1}, ("seat",))
+    with pytest.raises(ml.SchemaMismatchError):
+        shop.forget("guest", {"number": 7})
     assert not shop.verify().problems
 
 
@@ -191,6 +210,24 @@ def test_freshness_of_a_branch_is_of_the_rows_it_sees(shop: ml.Store) -> None:
 
     assert {name: view.age.days for name, view in told.items() if view.age} == {"main": 1, "trial": 8}
     assert {name: view.rows for name, view in told.items()} == {"main": 3, "trial": 3}
+
+
+def test_what_a_branch_sees_of_its_ancestors_is_counted_once(shop: ml.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.write("spend", rows({"ann": 9}, day=9))
+    shop.rollback("v1")
+    counted = []
+    extent = History.extent
+    monkeypatch.setattr(History, "extent", lambda history: counted.append(history.scope) or extent(history))
+
+    for day in range(2, 5):
+        shop.write("spend", rows({"eve": day}, day=day))
+        shop.delete("spend", keys={"name": "doomed"})
+        table = shop.info()["tables"][0]
+        assert (table["rows"], table["min_time"].day, table["max_time"].day) == (day, 1, day)
+        assert shop.freshness(now="2026-01-10").views[0].rows == day
+
+    assert len(counted) == 1
+    shop.verify()
 
 
 # ---------------------------------------------------------------- upkeep

@@ -122,6 +122,7 @@ def test_a_span_of_time_keeps_the_commits_made_in_it_and_the_newest_in_any_case(
         commits.append(put(spend, amount))
 
     spend.retain(within="1d12h")
+    assert spend.audit()["subject"].to_pylist()[-1] == "last 1, within 1d12h"
     readable = [place for place, commit in enumerate(commits) if is_readable(spend, commit)]
     clock.now += 30 * DAY
     spend.retain(within="1d")
@@ -259,6 +260,32 @@ def test_a_branch_may_begin_at_a_snapshot_that_stayed(spend: ml.Store, where: st
 
     assert amounts(trial) == {"ann": 1, "bob": 9}
     assert trial.diff("v1").summary() == {"spend": {"added": 0, "removed": 0, "changed": 1}}
+    spend.verify()
+
+
+def test_a_deleted_snapshot_keeps_its_version_no_more_and_its_name_is_spent(spend: ml.Store, where: str) -> None:
+    first = put(spend, 1)
+    spend.snapshot("v1")
+    put(spend, 2)
+    settle(spend, where)
+
+    spend.delete_snapshot("v1", message="superseded", author="ops")
+
+    assert amounts(spend.at(first)) == {"ann": 1, "bob": 1}
+    with pytest.raises(ml.UnknownVersionError, match=f"'v1' was deleted.*{first.id[:12]}"):
+        spend.at("v1")
+    with pytest.raises(ml.AlreadyExistsError, match="was deleted"):
+        spend.snapshot("v1")
+    with pytest.raises(ml.UnknownVersionError, match="no snapshot 'v1'"):
+        spend.delete_snapshot("v1")
+    with pytest.raises(ml.UnknownVersionError, match="no snapshot 'main'"):
+        spend.delete_snapshot("main")
+    act = spend.audit().to_pylist()[-1]
+    assert (act["action"], act["subject"], act["author"], act["before"]) == ("snapshot delete", "v1", "ops", first.id)
+    assert spend.info()["snapshots"] == {}
+    spend.verify()
+    assert spend.retain(last=1).rows == {"spend": 2}
+    assert stored_rows(spend) == 2
     spend.verify()
 
 

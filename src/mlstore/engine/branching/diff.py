@@ -133,8 +133,8 @@ def match_difference(shape: Shape, old: Relation | None, new: Relation | None, d
 def contents(rows: RowSet, picked: Int64 | None = None) -> list[tuple[bytes, int, bytes]]:
     """(key, event time, content) of each row, or of some."""
     places = range(len(rows)) if picked is None else picked.tolist()
-    time = rows.time.tolist()
-    return [(rows.keys[place], time[place], rows.packed[place]) for place in places]
+    keys, time, packed = rows.keys, rows.time.tolist(), rows.packed
+    return [(keys[place], time[place], packed[place]) for place in places]
 
 
 def _changed(shape: Shape, removed: RowSet, added: RowSet, matched: Matched) -> pa.Table:

@@ -26,6 +26,8 @@ STATES = declare("states")
 
 _OWNER = struct.Struct(">II")
 
+Extent = tuple[int, int | None, int | None]  # rows, first and last event time
+
 MIN_TIME, MAX_TIME = -(2**63), 2**63 - 1
 
 
@@ -50,6 +52,7 @@ class Shelves:
         self._shelves: dict[tuple[int, int], Shelf] = {}
         self._tails: dict[tuple[int, int], tuple[int, int, TailContent | None]] = {}
         self._shadows: dict[tuple[int, int], tuple[int, Shadows | None]] = {}
+        self._inherited: dict[tuple[int, int], tuple[tuple[int, ...], Extent]] = {}
 
     def forget_addresses(self) -> None:
         """Let go of everything that lies in the map."""
@@ -77,6 +80,17 @@ class Shelves:
         if found is None or found[0] != tick:
             found = tick, load_shadows(reader, relation.table, line, relation.key_spec.kind)
             self._shadows[relation.table, line] = found
+        return found[1]
+
+    def inherited(self, history: "History") -> Extent:
+        """What a line sees of its ancestors, which changes only if their rows do: counted once for as long as they stay as they are."""
+        line, ancestry = history.scope.line, history.scope.ancestry
+        ticks = tuple(load_state(history.reader, history.relation.table, ancestor).tick for ancestor, _ in ancestry)
+        found = self._inherited.get((history.relation.table, line))
+        if found is None or found[0] != ticks:
+            above = History(history.reader, history.relation, Scope(*ancestry[0], ancestry[1:]), self)
+            found = ticks, above.extent()
+            self._inherited[history.relation.table, line] = found
         return found[1]
 
 
@@ -128,17 +142,30 @@ class History:
                 yield entry, bound
 
     def state(self) -> TableState:
-        """The counters of the table as seen from here: of a branch, those of its lines together, with its rows and times looked at."""
+        """The counters of the table as seen from here: of a branch, those of its lines together."""
         own = load_state(self.reader, self.relation.table, self.scope.line)
         if not self.scope.ancestry:
             return own
         states = [layer.shelf.state for layer in self.layers()]
-        times = [block.content.time if block.visible is None else block.content.time[block.visible] for block in self.blocks()]
         names = ("deleted_rows", "tail_rows", "tail_bytes", "segments", "size_bytes")
         sums = {name: sum(getattr(state, name) for state in states) for name in names}
+        if self.scope.is_live:
+            # The state of the line counts what it added to the rows of its ancestors, and took from them.
+            above = self._shelves.inherited(self)
+            rows, times = own.rows + above[0], [(own.min_time, own.max_time), above[1:]]
+        else:
+            rows, *span = self.extent()
+            times = [(span[0], span[1])]
+        low = min((first for first, _ in times if first is not None), default=None)
+        high = max((last for _, last in times if last is not None), default=None)
+        return replace(own, rows=rows, min_time=low, max_time=high, **sums)
+
+    def extent(self) -> "Extent":
+        """How many rows are seen, and between which event times; every row is looked at."""
+        times = [block.content.time if block.visible is None else block.content.time[block.visible] for block in self.blocks()]
         low = min((int(time.min()) for time in times if time.size), default=None)
         high = max((int(time.max()) for time in times if time.size), default=None)
-        return replace(own, rows=sum(map(len, times)), min_time=low, max_time=high, **sums)
+        return sum(map(len, times)), low, high
 
     def segment_block(self, layer: "Layer", entry: SegmentEntry) -> Block:
         return Block(

@@ -26,7 +26,7 @@ from mlstore.engine.versions import LIVE, Scope, all_scopes, take_numbers
 from mlstore.engine.windows.tilekeeping import following
 from mlstore.engine.writing import upkeep
 from mlstore.engine.writing.deleting import named_keys
-from mlstore.errors import CorruptionError, UnknownNameError, UsageError
+from mlstore.errors import CorruptionError, InvalidDataError, SchemaMismatchError, UnknownNameError, UsageError
 from mlstore.format.keys import Keys
 from mlstore.format.manifest import Commit, SegmentEntry, TableChange
 from mlstore.format.rows import peek
@@ -42,7 +42,8 @@ class ForgetReport:
     """What was erased: the commit that says so, and rows by view or table, all lines and deleted rows included.
 
     `segments_held`: segments out of every version that arrays of some process still show; they leave the file when those are gone.
-    `compacted`: the sizes of the file, if it was compacted; if not, its free pages hold erased bytes still.
+    `compacted`: the sizes of the file, if it was compacted; if not, its free pages hold erased bytes still. `skipped`: views that only
+    another branch knows, by a key that is another one there, so that these keys say nothing of them: forget from that branch, too.
     """
 
     commit: Commit
@@ -50,6 +51,7 @@ class ForgetReport:
     segments_rewritten: int
     segments_held: int
     compacted: CompactReport | None
+    skipped: tuple[str, ...] = ()
 
 
 def forget(session: Session, what: Entity | Table | str, *, keys: Any, author: str, message: str, then_compact: bool) -> ForgetReport:
@@ -57,7 +59,7 @@ def forget(session: Session, what: Entity | Table | str, *, keys: Any, author: s
     erased: Counter[str] = Counter()
     with session.writing() as context:
         seq = take_numbers(context.writer, "seq")
-        wanted = _wanted(context, what, keys)
+        wanted, skipped = _wanted(context, what, keys)
         changes = []
         for relation, named in wanted:
             rows = _erase_everywhere(context, relation.table, named)
@@ -69,7 +71,7 @@ def forget(session: Session, what: Entity | Table | str, *, keys: Any, author: s
     with session.reading() as fresh:
         _prove(fresh, wanted, commit)
         held = fresh.reader.count(upkeep.TRASH)
-    return ForgetReport(commit, dict(erased), rewritten, held, compact(session) if then_compact else None)
+    return ForgetReport(commit, dict(erased), rewritten, held, compact(session) if then_compact else None, skipped)
 
 
 def _holders(catalog: Catalog, what: Entity | Table | str) -> list[Relation]:
@@ -92,13 +94,24 @@ def _holders(catalog: Catalog, what: Entity | Table | str) -> list[Relation]:
     raise UnknownNameError(f"no entity or table {name!r}", hint=suggest(name, known))
 
 
-def _wanted(context: WriteContext, what: Entity | Table | str, keys: Any) -> list[tuple[Relation, Keys]]:
-    """The views or the table as they are known here, and those that only other lines know; with the keys to forget in each."""
-    found = {relation.table: relation for relation in _holders(context.catalog, what)}
+def _wanted(context: WriteContext, what: Entity | Table | str, keys: Any) -> tuple[list[tuple[Relation, Keys]], tuple[str, ...]]:
+    """The views or the table as they are known here, and those that only other lines know, with the keys to forget in each; and those of
+    the latter that have another key.
+    """
+    here = {relation.table: relation for relation in _holders(context.catalog, what)}
+    found = dict(here)
     for place in each_line(context):
         with suppress(UnknownNameError):
             found = {relation.table: relation for relation in _holders(place.catalog, what)} | found
-    return [(relation, named_keys(relation.layout, relation.key_spec, keys, doing="forget")) for relation in found.values()]
+    wanted, skipped = [], []
+    for relation in found.values():
+        try:
+            wanted.append((relation, named_keys(relation.layout, relation.key_spec, keys, doing="forget")))
+        except (SchemaMismatchError, InvalidDataError):
+            if relation.table in here or not here:
+                raise
+            skipped.append(relation.label)
+    return wanted, tuple(sorted(skipped))
 
 
 def _erase_everywhere(context: WriteContext, table: int, keys: Keys) -> int:

@@ -14,6 +14,7 @@ from mlstore.engine.history.offline import History, load_state
 from mlstore.engine.history.segments import list_entries, load_extents, read_header
 from mlstore.engine.history.tail import TAIL, tail_prefix
 from mlstore.engine.keeping import indexes, proving, retaining, sealing
+from mlstore.engine.keeping.mirroring import left_extents
 from mlstore.engine.session import ReadContext
 from mlstore.engine.versions import COMMITS, Scope, commits, is_indexed, line_scope, named, newest, tags
 from mlstore.engine.windows.tilechecking import find_broken_tiles
@@ -45,6 +46,7 @@ def describe(context: ReadContext) -> dict[str, Any]:
     return {
         "path": environment.path,
         "size_bytes": environment.size_bytes,
+        "shared_bytes": sum(share.size * share.aliases for _, _, share in extents.shares(context.reader)),
         "durability": environment.durability,
         "read_only": environment.is_read_only,
         "version": None if commit is None else commit.id,
@@ -76,7 +78,7 @@ def verify(context: ReadContext, *, trusted_head: str | Commit | None = None) ->
                 problems.append(f"{relation.label}: {broken} tiles are not what the events make; store.backfill() makes them anew")
     problems += _verify_snapshots(context, checks)
     problems += retaining.find_lost(context.reader)
-    problems += extents.find_miscounts(context.reader)
+    problems += extents.find_miscounts(context.reader, left_extents(context.reader))
     problems += indexes.find_index_faults(context.reader)
     problems += audit.find_breaks(context.reader, checks)
     if trusted_head is not None:

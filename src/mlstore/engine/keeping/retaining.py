@@ -36,6 +36,7 @@ from mlstore.engine.versions import (
 )
 from mlstore.engine.writing import upkeep
 from mlstore.engine.writing.upkeep import Mask
+from mlstore.schema.durations import format_duration
 from mlstore.storage.transaction import Reader
 
 RETAIN = "retain"
@@ -51,7 +52,7 @@ class Policy:
     within_us: int | None
 
     def __str__(self) -> str:
-        span = "" if self.within_us is None else f", within {self.within_us / 1e6:g} s"
+        span = "" if self.within_us is None else f", within {format_duration(self.within_us * 1000)}"
         return f"last {self.last}{span}"
 
 
