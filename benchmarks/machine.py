@@ -9,10 +9,15 @@ from pathlib import Path
 
 
 def machine_line(versions: Mapping[str, str]) -> str:
-    """Processor, cores, memory, system, Python, and the version of each engine."""
+    """Processor, cores, memory, system, Python, the version of each engine, and how busy the machine is: if it is, believe nothing."""
     told = ", ".join(f"{engine} {version}" for engine, version in versions.items())
     hardware = f"{cpu_model()}, {os.cpu_count()} cores, {memory_gb():.0f} GB"
-    return f"{hardware}; {platform.system()} {platform.release()}; Python {platform.python_version()}; {told}"
+    return f"{hardware}{load()}; {platform.system()} {platform.release()}; Python {platform.python_version()}; {told}"
+
+
+def load() -> str:
+    """How many processes wanted a core in the last minutes."""
+    return f", load {os.getloadavg()[1]:.1f}" if hasattr(os, "getloadavg") else ""
 
 
 def cpu_model() -> str:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.__main__ import choose_engines, main
+from benchmarks.machine import machine_line
 from benchmarks.meter import Meter, Step, resident_bytes
 from benchmarks.report import ChecksumsDisagree, Row, format_bytes, format_seconds, quantile, render, summarize
 from benchmarks.runner import EngineFailed, Run, interleave, run_engine, run_rounds
@@ -183,6 +184,12 @@ def test_mlstore_gives_the_same_answers_as_duckdb(workload, tmp_path):
     rows = summarize(runs)
 
     assert all(row.values["mlstore"] > 0 for row in rows)
+
+
+def test_the_line_on_the_machine_tells_how_busy_it_is(monkeypatch):
+    monkeypatch.setattr("os.getloadavg", lambda: (9.0, 3.25, 1.0), raising=False)
+
+    assert ", load 3.2; " in machine_line({"mlstore": "1"})
 
 
 def test_an_engine_that_fails_is_named(tmp_path, capfd):
