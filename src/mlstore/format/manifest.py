@@ -277,7 +277,7 @@ def _is_possible_state(state: TableState) -> bool:
 
 
 def _is_possible_ref(ref: Ref) -> bool:
-    return ref.kind in ("branch", "tag") and 0 <= ref.line < 2**32 and 0 <= ref.seq <= MOST and is_time(ref.created_us)
+    return ref.kind in ("branch", "tag", "gone") and 0 <= ref.line < 2**32 and 0 <= ref.seq <= MOST and is_time(ref.created_us)
 
 
 _SHAPES: dict[type, frozenset[tuple[type, ...]]] = {kind: shapes_of(kind) for kind in (SegmentEntry, TableState, Ref)}
