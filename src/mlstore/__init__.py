@@ -12,6 +12,7 @@ from mlstore.engine.branching.branches import Branch, RefMove
 from mlstore.engine.branching.diff import Diff, TableDiff
 from mlstore.engine.catalog import CatalogEntry
 from mlstore.engine.joining.asof_join import asof_join
+from mlstore.engine.keeping.forensics import DumpedRecord
 from mlstore.engine.keeping.freshness import Freshness, ViewFreshness
 from mlstore.engine.keeping.inspection import VerifyReport
 from mlstore.engine.keeping.salvaging import SalvageReport
@@ -68,7 +69,7 @@ from mlstore.schema.reference import Reference, ref
 from mlstore.schema.service import FeatureService
 from mlstore.schema.table import Table
 from mlstore.schema.view import FeatureView
-from mlstore.store import Store, open, salvage
+from mlstore.store import Store, dump, open, salvage
 from mlstore.version import __version__
 
 __all__ = [
@@ -82,6 +83,7 @@ __all__ = [
     "DType",
     "DefinitionError",
     "Diff",
+    "DumpedRecord",
     "Entity",
     "Explanation",
     "FeatureService",
@@ -122,6 +124,7 @@ __all__ = [
     "bool_",
     "date",
     "decimal",
+    "dump",
     "float32",
     "float64",
     "int8",

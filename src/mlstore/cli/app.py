@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import mlstore as ml
-from mlstore.cli import asking, branching, defining, demo, forgetting, freshness, proof, upkeep, versions, writing
+from mlstore.cli import asking, branching, defining, demo, forgetting, freshness, proof, recovery, upkeep, versions, writing
 from mlstore.cli.doorway import Doorway
 
 app = typer.Typer(
@@ -57,6 +57,8 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "compact": upkeep.compact,
         "forget": forgetting.forget,
         "backup": upkeep.backup,
+        "salvage": recovery.salvage,
+        "dump": recovery.dump,
     },
 }
 

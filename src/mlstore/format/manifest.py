@@ -140,7 +140,7 @@ def encode_record(record: SegmentEntry | TableState | Ref) -> bytes:
 def decode_record(kind: type[Record], packed: bytes) -> Record:
     try:
         record = kind(*unpack(packed, use_list=False))
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError) as error:
         raise CorruptionError(f"a {kind.__name__} record cannot be read: {error}", hint=CURE) from error
     if tuple(map(type, _values(record))) not in _SHAPES[kind] or not _RULES[kind](record):
         raise CorruptionError(f"a {kind.__name__} record says what cannot be: {record!r:.200}", hint=CURE)
@@ -157,7 +157,7 @@ def decode_fields(packed: bytes, *kinds: type) -> list[Any]:
     """The fields of `encode_fields`, of these types if any are given."""
     try:
         fields: Any = unpack(packed)
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError) as error:
         raise CorruptionError(f"a record cannot be read: {error}", hint=CURE) from error
     if type(fields) is not list or not all(map(is_int64, fields)) or (kinds and tuple(map(type, fields)) != kinds):
         raise CorruptionError(f"a record says what cannot be: {fields!r:.200}", hint=CURE)
@@ -168,7 +168,7 @@ def decode_pairs(packed: bytes) -> tuple[tuple[int, int], ...]:
     """A list of pairs of numbers that are not negative."""
     try:
         pairs: Any = unpack(packed, use_list=False)
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError) as error:
         raise CorruptionError(f"a record cannot be read: {error}", hint=CURE) from error
     if type(pairs) is not tuple or not all(type(pair) is tuple and tuple(map(type, pair)) == (int, int) for pair in pairs):
         raise CorruptionError(f"a record says what cannot be: {pairs!r:.200}", hint=CURE)
@@ -204,7 +204,7 @@ def decode_commit(packed: bytes) -> Commit:
         seq, line, parents, author, message, time_us, changes = unpack(packed)
         sealed = tuple(TableChange(*change) for change in changes)
         commit = Commit(_commit_id(packed), seq, line, tuple(parents), author, message, time_us, sealed)
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError) as error:
         raise CorruptionError(f"a commit record cannot be read: {error}", hint=CURE) from error
     if tuple(map(type, (seq, line, author, message, time_us))) != (int, int, str, str, int) or not _is_possible_commit(commit):
         raise CorruptionError(f"a commit record says what cannot be: {commit!r:.200}", hint=CURE)

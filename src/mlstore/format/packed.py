@@ -33,7 +33,10 @@ def unpack(packed: bytes, *, use_list: bool = True) -> Any:
     """The value; ValueError or TypeError if the bytes are not one whole value."""
     if not is_packed(packed):
         raise ValueError(f"{len(packed)} bytes that are no whole msgpack value")
-    return msgpack.unpackb(packed, use_list=use_list, strict_map_key=False)
+    try:
+        return msgpack.unpackb(packed, use_list=use_list, strict_map_key=False)
+    except msgpack.UnpackException as error:
+        raise ValueError(str(error)) from error
 
 
 def shapes_of(kind: type) -> Shapes:

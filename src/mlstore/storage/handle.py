@@ -88,7 +88,8 @@ class Handle:
 
     def copy_to(self, path: str | os.PathLike[str]) -> None:
         """A consistent, compact copy in a new file, on the disk when this returns; writers go on meanwhile."""
-        copy_environment(self.use().env, os.fspath(path), source=self._path)
+        mapped = self.use()  # held here: an error that somebody keeps must not keep the map without its place in the register
+        copy_environment(mapped.env, os.fspath(path), source=self._path)
 
     def verify_pages(self) -> list[str]:
         """What is wrong with the pages of the file; nothing if all is well. Writers wait meanwhile, where they can be made to."""

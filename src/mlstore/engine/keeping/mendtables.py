@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
-import xxhash
 
 from mlstore.engine.catalog import Relation, load_catalog
 from mlstore.engine.history import online
@@ -44,7 +43,7 @@ from mlstore.format.manifest import (
 )
 from mlstore.format.packed import FixedFields
 from mlstore.format.rows import peek, revision_of
-from mlstore.format.segment import PAD, SegmentHeader, encode_header, is_intact
+from mlstore.format.segment import PAD, SegmentHeader, encode_header, header_checksum, is_intact
 from mlstore.storage.keyspace import Keyspace, prefix_end
 from mlstore.storage.transaction import MappedValue, Reader, Writer
 
@@ -113,7 +112,7 @@ def _without_columns(
     start = PAD + entry.header_offset
     head[start : start + len(packed)] = np.frombuffer(packed, np.uint8)
     put_extent(writer, entry.segment, 0, head)
-    mended = replace(entry, header_size=len(packed), header_checksum=xxhash.xxh3_64_intdigest(packed), extents=len(extents))
+    mended = replace(entry, header_size=len(packed), header_checksum=header_checksum(packed), extents=len(extents))
     put_entry(writer, relation.table, line, mended)
     return mended
 
