@@ -111,6 +111,9 @@ def _make_file(path: str, new_header: Header | None, shown: str) -> None:
 
 
 def _open(path: str, new_header: Header | None, shown: str, *, is_meta_synced: bool, is_synced: bool) -> MappedFile:
+    if os.path.islink(path + "-lock"):
+        # LMDB would follow it, and write over whatever file it names.
+        raise StoreError(f"{shown}: its -lock file is a symbolic link", hint="delete the link, and find out who made it")
     if os.path.getsize(path) and not os.path.exists(path + "-lock"):
         peek_header(path, shown=shown)
 
