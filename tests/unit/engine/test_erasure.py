@@ -16,9 +16,14 @@ DIARY = ml.FeatureView("diary", entity=PERSON, schema={"entry": ml.string, "mood
 OTHERS = [f"person {number}" for number in range(60)]
 
 
-def page(names: list[str], hour: int) -> dict[str, list[object]]:
-    said = [f"{SAID} at {hour}" if name == SECRET else f"nothing at {hour}" for name in names]
-    return {"name": names, "event_timestamp": [f"2024-05-01T{hour:02}:00"] * len(names), "entry": said, "mood": [hour] * len(names)}
+def page(names: list[str], *hours: int) -> dict[str, list[object]]:
+    rows = [(name, hour) for hour in hours for name in names]
+    return {
+        "name": [name for name, _ in rows],
+        "event_timestamp": [f"2024-05-01T{hour:02}:00" for _, hour in rows],
+        "entry": [f"{SAID} at {hour}" if name == SECRET else f"nothing at {hour}" for name, hour in rows],
+        "mood": [hour for _, hour in rows],
+    }
 
 
 @pytest.fixture
@@ -29,10 +34,10 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "diary.mls"
     with ml.open(path) as store:
         store.apply(PERSON, DIARY)
-        store.write("diary", {name: sum((page([*OTHERS, SECRET], hour)[name] for hour in range(4)), []) for name in page([], 0)})
+        store.write("diary", page([*OTHERS, SECRET], *range(4)))
         store.optimize(tier="cold")
         store.snapshot("before")
-        store.write("diary", {name: sum((page([*OTHERS, SECRET], hour)[name] for hour in range(5, 9)), []) for name in page([], 0)})
+        store.write("diary", page([*OTHERS, SECRET], *range(5, 9)))
         branch = store.branch("try")
         branch.write("diary", page([SECRET, "person 1"], 10))
         branch.delete("diary", keys={"name": [SECRET]}, start="2024-05-01T05:00", end="2024-05-01T06:00")
