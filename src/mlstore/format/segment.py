@@ -34,7 +34,7 @@ Int64 = NDArray[np.int64]
 Sink = Callable[[int, Bytes], None]
 Fetch = Callable[[int], pa.Buffer]
 
-MOST_BYTES = 1 << 40
+MOST_BYTES = 1 << 32  # of one buffer: a column is cut into segments long before
 
 
 @dataclass(frozen=True, slots=True)
