@@ -14,6 +14,7 @@ from pathlib import Path
 import mlstore as ml
 from tests.support.crash_images import Cut, Event, image, promised
 from tests.support.processes import Child, Parent
+from tests.support.soaking import Patience
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +41,21 @@ def digest_state(store: ml.Store) -> str:
     return hashlib.blake2b(repr(told).encode(), digest_size=16).hexdigest()
 
 
-def check_cuts(events: Sequence[Event], cuts: Iterable[Cut], folder: Path, *, may_forget: bool) -> list[str]:
-    """What is wrong after each cut; nothing if the store holds what it promised. `may_forget`: the last deeds, but nothing else."""
+def check_cuts(
+    events: Sequence[Event], cuts: Sequence[Cut], folder: Path, *, may_forget: bool, patience: Patience | None = None
+) -> tuple[int, list[str]]:
+    """How many images were looked at while patience lasted, and what is wrong after each cut; nothing if the store holds what it promised.
+
+    `may_forget`: the last deeds, but nothing else.
+    """
+    looked = 0
     promises = parse_promises(promised(events, Cut(len(events), "kept")))
 
     def check(cut: Cut) -> list[str]:
+        nonlocal looked
+        if patience is not None and not patience.lasts():
+            return []
+        looked += 1
         path = folder / f"{cut.place}-{cut.fate}-{cut.seed}.mls"
         path.write_bytes(image(events, cut))
         kept = len(promised(events, cut))
@@ -59,7 +70,8 @@ def check_cuts(events: Sequence[Event], cuts: Iterable[Cut], folder: Path, *, ma
         return [f"{cut}: {problem}" for problem in found]
 
     with ThreadPoolExecutor(os.cpu_count()) as workers:
-        return list(chain.from_iterable(workers.map(check, cuts)))
+        problems = list(chain.from_iterable(workers.map(check, cuts)))
+    return looked, problems
 
 
 def find_problems(parent: Parent, path: Path, promises: Sequence[Promise], kept: int, may_forget: bool) -> list[str]:

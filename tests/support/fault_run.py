@@ -115,6 +115,8 @@ def try_all(shim: Shim, original: Path, place: Path, share: float, seed: int) ->
     for name, deed in DEEDS.items():
         after = done(original, place, deed)
         for call, error, forever in _ways():
+            if dice.random() > 30 * share:
+                continue
             for nth in range(MOST_CALLS):
                 if dice.random() > share and nth:
                     continue
