@@ -304,7 +304,10 @@ class Writer(Reader):
 
     def put_many(self, space: Keyspace, items: Iterable[tuple[bytes, Value]], *, append: bool = False) -> None:
         """Store many values. `append` promises keys in rising order beyond all that are there: faster, and still right if it is not so."""
-        cursor = self._own.cursor(self._handles[space.name])
+        try:
+            cursor = self._own.cursor(self._handles[space.name])
+        except lmdb.Error as error:
+            raise self._spoiled(error, f"put keys into {space.name}") from error
         remaining = iter(items)
         while chunk := list(islice(remaining, _CHUNK)):
             for key, _ in chunk:
