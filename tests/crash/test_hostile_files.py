@@ -18,7 +18,7 @@ from tests.support.hostile_records import forge
 from tests.support.hostile_run import Kind, attack
 from tests.support.soaking import Patience, report, scaled, soak_seed
 
-FILES = 60
+FILES = 40
 
 
 @pytest.fixture(scope="module")

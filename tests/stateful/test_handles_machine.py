@@ -222,7 +222,7 @@ class Handles(RuleBasedStateMachine):
 
 
 TestHandles = Handles.TestCase
-TestHandles.settings = settings(max_examples=10, stateful_step_count=25, deadline=None)
+TestHandles.settings = settings(max_examples=7, stateful_step_count=25, deadline=None)
 
 
 class TestManyHandles(Handles.TestCase):  # type: ignore[name-defined,misc]
