@@ -365,8 +365,10 @@ class Writer(Reader):
             return None if value is None else _copied_value(value)
         if self._viewing is None:
             assert self._mapped is not None
-            # Nobody else can commit now, so this sees exactly what this transaction began with.
-            self._viewing = self._mapped.begin_view()
+            try:  # nobody else can commit now, so this sees exactly what this transaction began with
+                self._viewing = self._mapped.begin_view()
+            except lmdb.Error as error:
+                raise self._translated(error, f"view a key of {space.name}") from error
         return super().view(space, key)
 
     def on_commit(self, callback: Callable[[], object]) -> None:
