@@ -16,7 +16,7 @@ from mlstore.engine.history.tail import TAIL, tail_prefix
 from mlstore.engine.keeping import indexes, proving, sealing
 from mlstore.engine.session import ReadContext
 from mlstore.engine.versions import COMMITS, Scope, commits, is_indexed, line_scope, named, newest, tags
-from mlstore.errors import CorruptionError, MlstoreError
+from mlstore.errors import CorruptionError, UsageError
 from mlstore.format.keys import Keys
 from mlstore.format.manifest import Commit, Ref, SegmentEntry, decode_commit
 from mlstore.format.segment import buffer_refs, is_intact
@@ -66,7 +66,7 @@ def verify(context: ReadContext, *, trusted_head: str | Commit | None = None) ->
         for relation in place.catalog.relations():
             try:
                 problems += _verify_table(place, relation, checks, seen)
-            except MlstoreError as error:
+            except (CorruptionError, UsageError) as error:  # a lack of memory or of rights says nothing of the file
                 problems.append(f"{relation.label}: {error.message}")
     problems += _verify_snapshots(context, checks)
     problems += indexes.find_index_faults(context.reader)
