@@ -364,9 +364,8 @@ class Writer(Reader):
             value = self.get(space, key)
             return None if value is None else _copied_value(value)
         if self._viewing is None:
-            assert self._mapped is not None
             try:  # nobody else can commit now, so this sees exactly what this transaction began with
-                self._viewing = self._mapped.begin_view()
+                self._viewing = self._file.begin_view()
             except lmdb.Error as error:
                 raise self._translated(error, f"view a key of {space.name}") from error
         return super().view(space, key)
