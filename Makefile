@@ -15,6 +15,9 @@ WORKLOAD ?= storage
 ENGINES ?=
 ROWS ?= 1000000
 REPEAT ?= 3
+SCALE ?= 1
+SEED ?=
+SOAK_REPORT ?= build/soak.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench debug soak docs build clean
@@ -42,9 +45,12 @@ debug: $(SANITIZE)/.built  ## unit and property tests on kernels with bounds che
 	PYTHONMALLOC=malloc PYTHONPATH=$(SANITIZE)/lib \
 	$(BIN)/python -m pytest -q --timeout 1200 -m "not slow and not soak" tests/unit tests/property
 
-soak: build  ## the tests that run for minutes on purpose, and the property tests with thousands of examples
+soak: build  ## the tests that run for minutes on purpose, with a report: SCALE=0.1 does a tenth, SEED=7 the same again
+	@mkdir -p $(dir $(SOAK_REPORT))
 	$(BIN)/python -m pytest -q --timeout 3600 --hypothesis-profile=thorough tests/property
+	MLSTORE_SOAK_SCALE=$(SCALE) MLSTORE_SOAK_REPORT=$(SOAK_REPORT) $(if $(SEED),MLSTORE_SOAK_SEED=$(SEED)) \
 	$(BIN)/python -m pytest -q --timeout 3600 -m soak || [ $$? -eq 5 ]  # 5: no test is marked soak
+	@cat $(SOAK_REPORT)
 
 docs: build  ## check every link and run every block of the documentation
 	$(BIN)/python -m pytest -q tests/architecture/test_guide.py tests/architecture/test_links.py

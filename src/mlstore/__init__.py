@@ -13,6 +13,7 @@ from mlstore.engine.branching.branches import Branch, RefMove
 from mlstore.engine.branching.diff import Diff, TableDiff
 from mlstore.engine.catalog import CatalogEntry
 from mlstore.engine.joining.asof_join import asof_join
+from mlstore.engine.keeping.forensics import DumpedRecord
 from mlstore.engine.keeping.freshness import Freshness, ViewFreshness
 from mlstore.engine.keeping.inspection import VerifyReport
 from mlstore.engine.keeping.salvaging import SalvageReport
@@ -79,7 +80,7 @@ from mlstore.schema.table import Table
 from mlstore.schema.view import FeatureView
 from mlstore.schema.window import Window, hopping, last_rows, session, tumbling
 from mlstore.schema.window_view import WindowView
-from mlstore.store import Store, open, salvage
+from mlstore.store import Store, dump, open, salvage
 from mlstore.version import __version__
 
 __all__ = [
@@ -97,6 +98,7 @@ __all__ = [
     "DType",
     "DefinitionError",
     "Diff",
+    "DumpedRecord",
     "Edge",
     "Entity",
     "Explanation",
@@ -151,6 +153,7 @@ __all__ = [
     "col",
     "date",
     "decimal",
+    "dump",
     "float32",
     "float64",
     "greatest",

@@ -2,11 +2,13 @@
 
 import os
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from mlstore.engine import versions
-from mlstore.engine.keeping import salvaging
+from mlstore.engine.keeping import forensics, salvaging
+from mlstore.engine.keeping.forensics import DumpedRecord
 from mlstore.engine.keeping.salvaging import SalvageReport
 from mlstore.engine.session import Session
 from mlstore.face.asking import Asking
@@ -139,6 +141,28 @@ def salvage(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Salvag
         There is a file at `out`.
     """
     return salvaging.salvage(path, out, writer_version=__version__, clock_us=_clock_us)
+
+
+def dump(path: str | os.PathLike[str], keyspace: str | None = None) -> Iterator[DumpedRecord]:
+    """Every record of a file, whole or damaged, taken apart: for forensics. The file is only read, page by page, and never mapped.
+
+    Parameters
+    ----------
+    path : str or path
+        The file. Nobody should write to it meanwhile.
+    keyspace : str, optional
+        Only one of the named databases of docs/format.md, such as "commits", "segments" or "tail".
+
+    Returns
+    -------
+    iterator of DumpedRecord
+        `keyspace`, `key`, `value`, `size_bytes`, `is_readable`; at the end, with an empty keyspace, what could not be read.
+
+    Raises
+    ------
+    UnknownNameError, NotAStoreError
+    """
+    return forensics.dump(path, keyspace)
 
 
 def _session(environment: Environment, branch: str) -> Session:

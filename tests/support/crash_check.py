@@ -14,55 +14,53 @@ from pathlib import Path
 import mlstore as ml
 from tests.support.crash_images import Cut, Event, image, promised
 from tests.support.processes import Child, Parent
-
-Contents = dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """The life of a store that no cut ended: its commits, oldest first, what it held at each, and its snapshots."""
-
-    commits: tuple[str, ...]
-    contents: dict[str, Contents]
-    snapshots: dict[str, str]
+from tests.support.soaking import Patience
 
 
 @dataclass(frozen=True, slots=True)
-class Promises:
-    """What the program was told before the cut."""
+class Promise:
+    """What was done, and the digest of all that the store then held."""
 
-    commits: tuple[str, ...]
-    snapshots: tuple[str, ...]
-
-
-def learn_truth(path: Path) -> Truth:
-    with ml.open(path) as store:
-        commits = [commit.id for commit in reversed(store.history())]
-        return Truth(tuple(commits), {commit: contents(store.at(commit)) for commit in commits}, store.info()["snapshots"])
+    did: str
+    state: str
 
 
-def contents(store: ml.Store) -> Contents:
-    """A digest of all rows of each view and table, in an order that does not depend on where they lie."""
-    tables = [entry.label for entry in store.catalog() if entry.kind in ("view", "table")]
-    return {table: _digest(store.read(table).to_pylist()) for table in tables}
+def parse_promises(marks: Iterable[str]) -> list[Promise]:
+    return [Promise(**json.loads(mark)) for mark in marks]
 
 
-def parse_promises(marks: Iterable[str]) -> Promises:
-    parsed = [json.loads(mark) for mark in marks]
-    commits = tuple(mark["commit"] for mark in parsed if "commit" in mark)
-    snapshots = tuple(mark["snapshot"] for mark in parsed if "snapshot" in mark)
-    return Promises(commits, snapshots)
+def digest_state(store: ml.Store) -> str:
+    """A digest of what every branch and snapshot holds, and of how it came to be, in an order that does not depend on where rows lie."""
+    told: list[object] = [sorted(store.info()["snapshots"].items()), store.audit().to_pylist()]
+    places = [store.checkout(branch.name) for branch in store.branches()]
+    for place in [*places, *(store.at(name) for name in sorted(store.info()["snapshots"]))]:
+        told.append([commit.id for commit in place.history()])
+        told += [f"{entry.label}@{entry.revision}" for entry in place.catalog()]
+        for table in [entry.label for entry in place.catalog() if entry.kind in ("view", "table")]:
+            told += sorted(map(repr, place.read(table).to_pylist()))
+    return hashlib.blake2b(repr(told).encode(), digest_size=16).hexdigest()
 
 
-def check_cuts(events: Sequence[Event], cuts: Iterable[Cut], truth: Truth, folder: Path, *, may_forget: bool) -> list[str]:
-    """What is wrong after each cut; nothing if the store holds what it says. `may_forget`: the last commits, but nothing else."""
+def check_cuts(
+    events: Sequence[Event], cuts: Sequence[Cut], folder: Path, *, may_forget: bool, patience: Patience | None = None
+) -> tuple[int, list[str]]:
+    """How many images were looked at while patience lasted, and what is wrong after each cut; nothing if the store holds what it promised.
+
+    `may_forget`: the last deeds, but nothing else.
+    """
+    looked = 0
+    promises = parse_promises(promised(events, Cut(len(events), "kept")))
 
     def check(cut: Cut) -> list[str]:
+        nonlocal looked
+        if patience is not None and not patience.lasts():
+            return []
+        looked += 1
         path = folder / f"{cut.place}-{cut.fate}-{cut.seed}.mls"
         path.write_bytes(image(events, cut))
-        promises = parse_promises(promised(events, cut))
+        kept = len(promised(events, cut))
         # In a process of its own: looking at a file that ends too early can be the end of it.
-        with Child(find_problems, path, promises, truth, may_forget) as child:
+        with Child(find_problems, path, promises, kept, may_forget) as child:
             try:
                 found = child.result()
             except AssertionError as error:
@@ -72,42 +70,36 @@ def check_cuts(events: Sequence[Event], cuts: Iterable[Cut], truth: Truth, folde
         return [f"{cut}: {problem}" for problem in found]
 
     with ThreadPoolExecutor(os.cpu_count()) as workers:
-        return list(chain.from_iterable(workers.map(check, cuts)))
+        problems = list(chain.from_iterable(workers.map(check, cuts)))
+    return looked, problems
 
 
-def find_problems(parent: Parent, path: Path, promises: Promises, truth: Truth, may_forget: bool) -> list[str]:
-    """Judge one image: runs in a child."""
+def find_problems(parent: Parent, path: Path, promises: Sequence[Promise], kept: int, may_forget: bool) -> list[str]:
+    """Judge one image: runs in a child. `kept` promises were given before the cut."""
     try:
         with ml.open(path, durability="normal") as store:
             store.verify()
-            problems = [*compare(store, truth), *([] if may_forget else find_missing(store, promises))]
+            problems = list(compare(digest_state(store), promises, kept, may_forget=may_forget))
             write_on(store)
             store.verify()
             return problems
     except ml.NotAStoreError as error:
         # A file of which nothing was promised yet may be left unfinished, and is told apart from a store.
-        return [f"refused: {error}"] if promises.commits else []
+        return [f"refused: {error}"] if kept > (1 if may_forget else 0) else []
     except (ml.MlstoreError, AssertionError) as error:
         return [f"{type(error).__name__}: {error}"]
 
 
-def compare(store: ml.Store, truth: Truth) -> Iterable[str]:
-    """The history is a part of the true one from its beginning, and the rows are those of its last commit."""
-    history = tuple(commit.id for commit in reversed(store.history()))
-    if history != truth.commits[: len(history)]:
-        yield f"the history {history} never was"
-    elif history and contents(store) != truth.contents[history[-1]]:
-        yield f"the rows are not those of commit {history[-1]}"
-    snapshots = store.info()["snapshots"]
-    yield from (f"snapshot {name} never was" for name, commit in snapshots.items() if truth.snapshots.get(name) != commit)
-
-
-def find_missing(store: ml.Store, promises: Promises) -> Iterable[str]:
-    """Nothing promised is missing."""
-    history = {commit.id for commit in store.history()}
-    snapshots = store.info()["snapshots"]
-    yield from (f"commit {commit} was promised and is gone" for commit in promises.commits if commit not in history)
-    yield from (f"snapshot {name} was promised and is gone" for name in promises.snapshots if name not in snapshots)
+def compare(state: str, promises: Sequence[Promise], kept: int, *, may_forget: bool) -> Iterable[str]:
+    """The state is that of the last promise, or of the deed under way; of an earlier one only if the last deeds may be forgotten."""
+    places = [place for place, promise in enumerate(promises) if promise.state == state]
+    doing = promises[kept].did if kept < len(promises) else "nothing"
+    if not places:
+        yield f"the store is in a state that never was, during {doing}"
+    elif min(places) > kept:
+        yield f"the store is ahead of what was done, during {doing}"
+    elif max(places) < kept - 1 and not may_forget:
+        yield f"{promises[kept - 1].did} was promised and is gone"
 
 
 def write_on(store: ml.Store) -> None:
@@ -119,8 +111,3 @@ def write_on(store: ml.Store) -> None:
         column = list(range(rows))
         store.write("after", {"survivor_id": column, "event_timestamp": ["2030-01-01"] * rows, "value": column})
     assert store.online_features(["after"], {"survivor_id": 999})["value"] == 999
-
-
-def _digest(rows: list[dict[str, object]]) -> str:
-    packed = "\n".join(sorted(map(repr, rows))).encode()
-    return f"{len(rows)} rows {hashlib.blake2b(packed, digest_size=8).hexdigest()}"

@@ -1,6 +1,6 @@
 """A scripted life of a store, to be run as `python -m tests.support.crash_script FILE LOG DURABILITY` under the disk shim.
 
-Each promise (a commit that returned, a snapshot that was named) is marked in the log between the writes and syncs.
+After each deed that returned, what the store then holds is marked in the log between the writes and syncs.
 """
 
 from __future__ import annotations
@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import mlstore as ml
+from tests.support.crash_check import digest_state
 from tests.support.crash_images import encode_mark
 from tests.support.crash_limits import shrink_limits
 
@@ -19,53 +21,110 @@ SALES = ml.FeatureView("sales", entity=SHOP, schema={"amount": ml.int64, "note":
 PRICES = ml.Table("prices", schema={"item": ml.string, "price": ml.float64}, key="item")
 
 
-def perform(store: ml.Store) -> Iterator[dict[str, str]]:
-    """Do one thing after the other; what was promised by each."""
+def perform(store: ml.Store) -> Iterator[str]:
+    """Do one thing after the other, of every kind; what was done. Each is seen at one stroke or not at all."""
     store.apply(SHOP, SALES)
-    yield {"commit": store.history(limit=1)[0].id}
-    for number in range(3):
-        yield {"commit": store.write("sales", sales(range(5), number)).id}
-    yield {"commit": store.write("sales", sales(range(700), 10)).id}
-    store.apply(PRICES)
-    yield {"commit": store.history(limit=1)[0].id}
-    yield {"commit": store.write("prices", prices(range(20), 1.0), mode="upsert").id}
-    yield {"commit": store.write("sales", sales(range(100, 160), 10, note="replaced"), mode="upsert").id}
-    store.snapshot("early")
-    yield {"snapshot": "early"}
-    yield {"commit": store.delete("sales", keys={"shop_id": list(range(50, 120))}).id}
+    yield "apply"
     for number in range(2):
-        yield {"commit": store.write("sales", sales(range(150), 20 + number)).id}
-    yield {"commit": store.write("prices", prices(range(10, 300), 2.0), mode="upsert").id}
-    yield {"commit": store.write("sales", sales(range(300, 700), 10, note="replaced in bulk"), mode="upsert").id}
-    yield {"optimized": json.dumps(store.optimize())}
-    yield {"commit": store.delete("prices", keys={"item": ["item 3", "item 250"]}).id}
-    yield {"commit": store.write("sales", sales(range(3), 30)).id}
+        store.write("sales", sales(range(5), number))
+        yield "small write"
+    store.write("sales", sales(range(260), 10))
+    yield "bulk write"
+    store.apply(PRICES)
+    yield "apply more"
+    store.write("prices", prices(range(20), 1.0), mode="upsert")
+    yield "small upsert"
+    store.write("sales", sales(range(100, 130), 10, note="replaced"), mode="upsert")
+    yield "upsert"
+    store.snapshot("early")
+    yield "snapshot"
+    store.delete("sales", keys={"shop_id": list(range(50, 80))})
+    yield "delete"
+    yield from stream(store)
+    store.write("prices", prices(range(10, 230), 2.0), mode="upsert")
+    yield "bulk upsert"
+    store.optimize()
+    yield "optimize"
+    with store.transaction(message="two at once") as both:
+        both.write("sales", sales(range(3), 30))
+        both.write("prices", prices([7], 9.0), mode="upsert")
+    yield "transaction"
+    yield from branch_out(store)
+    store.forget("shop", {"shop_id": [4, 130, 250]})
+    yield "forget"
+    store.optimize(tier="cold")
+    yield "optimize, cold"
     store.snapshot("late")
-    yield {"snapshot": "late"}
-    yield {"optimized": json.dumps(store.optimize(tier="cold"))}
-    yield {"commit": store.write("sales", sales(range(400), 40)).id}
+    yield "snapshot again"
+    store.write("sales", sales(range(210), 40))
+    yield "bulk write again"
+    store.rollback("late")
+    yield "rollback"
+    store.write("sales", sales(range(2), 41))
+    yield "small write after all"
 
 
-def sales(shops: range, hour: int, *, note: str = "sold") -> dict[str, list[object]]:
+def stream(store: ml.Store) -> Iterator[str]:
+    with store.stream("sales", max_rows=10_000, max_seconds=600) as rows:
+        for number in range(3):
+            rows.append_many(sales(range(40), 20 + number))
+            rows.flush()
+            yield "stream"
+
+
+def branch_out(store: ml.Store) -> Iterator[str]:
+    fork = store.branch("try", message="an experiment")
+    yield "branch"
+    fork.write("sales", sales(range(8), 33))
+    yield "write on the branch"
+    fork.delete("sales", keys={"shop_id": [200, 201]})
+    yield "delete on the branch"
+    store.write("prices", prices(range(3), 5.0), mode="upsert")
+    yield "write beside the branch"
+    store.merge("try")
+    yield "merge"
+
+
+def sales(shops: Iterable[int], hour: int, *, note: str = "sold") -> dict[str, list[object]]:
     time = f"2024-05-{1 + hour // 24:02}T{hour % 24:02}:00:00"
+    shops = list(shops)
     return {
-        "shop_id": list(shops),
+        "shop_id": shops,
         "event_timestamp": [time] * len(shops),
         "amount": [shop * 1000 + hour for shop in shops],
         "note": [f"{note} by {shop}" for shop in shops],
     }
 
 
-def prices(items: range, price: float) -> dict[str, list[object]]:
+def prices(items: Iterable[int], price: float) -> dict[str, list[object]]:
     return {"item": [f"item {item}" for item in items], "price": [price + item for item in items]}
+
+
+def split_writes(store_class: type[ml.Store]) -> None:
+    """A planted bug: what should be one commit is two."""
+    write = store_class.write
+
+    def write_twice(store: ml.Store, name: str, data: dict[str, list[object]], **options: Any) -> object:
+        half = len(next(iter(data.values()))) // 2
+        write(store, name, {column: values[:half] for column, values in data.items()}, **options)
+        return write(store, name, {column: values[half:] for column, values in data.items()}, **options)
+
+    store_class.write = write_twice  # type: ignore[method-assign,assignment]
 
 
 def main(path: str, log_path: str, durability: str) -> None:
     shrink_limits()
+    if "CRASH_SCRIPT_SPLIT" in os.environ:
+        split_writes(ml.Store)
     log = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def promise(did: str) -> None:
+        os.write(log, encode_mark(json.dumps({"did": did, "state": digest_state(store)})))
+
     with ml.open(path, durability=durability) as store:
-        for promise in perform(store):
-            os.write(log, encode_mark(json.dumps(promise)))
+        promise("open")
+        for did in perform(store):
+            promise(did)
 
 
 if __name__ == "__main__":

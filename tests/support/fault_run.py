@@ -22,6 +22,7 @@ import mlstore as ml
 from tests.support import golden
 from tests.support.crash_limits import shrink_limits
 from tests.support.hostile_run import tell_fault
+from tests.support.soaking import Patience
 
 CALLS = {"write": 1, "sync": 2, "open": 3, "mmap": 4, "malloc": 5, "disk": 6}
 ERRORS = {
@@ -109,21 +110,24 @@ class Shim:
 
 def try_all(shim: Shim, original: Path, place: Path, share: float, seed: int) -> tuple[Counter[str], list[str]]:
     """A share of all faults of all deeds; how many ended how, and what was wrong."""
-    ends, violations, dice = Counter[str](), list[str](), random.Random(seed)
+    ends, violations, dice, patience = Counter[str](), list[str](), random.Random(seed), Patience.begin()
     with ml.open(original) as store:
         before = state_of(store)
-    for name, deed in DEEDS.items():
-        after = done(original, place, deed)
-        for call, error, forever in _ways():
-            for nth in range(MOST_CALLS):
-                if dice.random() > share and nth:
-                    continue
-                told = f"{name}, {call} {nth} fails with {errno.errorcode[error]}{' for ever' if forever else ''}"
-                end, found = try_one(shim, original, place, deed, call, nth, error, forever, (before, after))
-                ends[f"{call}: {end}"] += end != "not reached"
-                violations += [f"{told}: {problem}" for problem in found]
-                if end == "not reached":
-                    break
+    after = {name: done(original, place, deed) for name, deed in DEEDS.items()}
+    rows = [(name, *way) for name in DEEDS for way in _ways()]
+    dice.shuffle(rows)  # patience may end before all are done
+    for name, call, error, forever in rows[: max(1, round(30 * share * len(rows)))]:
+        for nth in range(MOST_CALLS):
+            if not patience.lasts():
+                return ends, violations
+            if dice.random() > share and nth:
+                continue
+            told = f"{name}, {call} {nth} fails with {errno.errorcode[error]}{' for ever' if forever else ''}"
+            end, found = try_one(shim, original, place, DEEDS[name], call, nth, error, forever, (before, after[name]))
+            if end == "not reached":
+                break
+            ends[f"{call}: {end}"] += 1
+            violations += [f"{told}: {problem}" for problem in found]
     return ends, violations
 
 

@@ -147,7 +147,7 @@ def _forge_header(header: SegmentHeader, dice: random.Random) -> tuple[SegmentHe
     value = {
         "number": dice.choice(EVIL_NUMBERS),
         "spec": dice.choice(
-            ["string", "int64", "vector(1000000000)", "list(string)", "bool", "map(string, int64)", "", "x" * 50, "list(" * 500]
+            ["string", "int64", "vector<float32, 1000000000>", "list<string>", "bool", "map<string, int64>", "", "x" * 50, "list<" * 500]
         ),
         "null_count": dice.choice(EVIL_NUMBERS),
         "buffers": column.buffers[: dice.randrange(len(column.buffers) + 1)] + (None,) * dice.randrange(3),

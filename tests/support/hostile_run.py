@@ -24,6 +24,7 @@ from tests.support.crash_limits import shrink_limits
 from tests.support.hostile_bytes import DAMAGES
 from tests.support.hostile_records import forge
 from tests.support.processes import Child, Parent
+from tests.support.soaking import Patience
 
 ADDRESS_SPACE_BYTES = 6 << 30
 PATIENCE_SECONDS = 40
@@ -45,15 +46,15 @@ class Tally:
         return f"{self.ends.total()} files: {counted}"
 
 
-def attack(original: Path, folder: Path, kind: Kind, seeds: Sequence[int]) -> Tally:
-    """Damage the file once for each seed and look at what becomes of it."""
+def attack(original: Path, folder: Path, kind: Kind, seeds: Sequence[int], patience: Patience | None = None) -> Tally:
+    """Damage the file once for each seed, as long as patience lasts, and look at what becomes of it."""
     tally = Tally()
     with ml.open(original) as store:
         truth = golden.answers(store)
 
     def run(part: Sequence[int]) -> None:
         waiting = list(part)
-        while waiting:
+        while waiting and (patience is None or patience.lasts()):
             waiting = waiting[run_some(waiting) :]
 
     def run_some(waiting: Sequence[int]) -> int:

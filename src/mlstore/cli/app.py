@@ -18,6 +18,7 @@ from mlstore.cli import (
     freshness,
     mirroring,
     proof,
+    recovery,
     retaining,
     upkeep,
     versions,
@@ -79,6 +80,8 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "retain": retaining.retain,
         "forget": forgetting.forget,
         "backup": upkeep.backup,
+        "salvage": recovery.salvage,
+        "dump": recovery.dump,
     },
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from mlstore.engine import audit
-from mlstore.engine.keeping import compacting, forgetting, freshness, inspection, optimizing, retaining, sizes
+from mlstore.engine.keeping import compacting, copying, forgetting, freshness, inspection, optimizing, retaining, sizes
 from mlstore.engine.writing.backfilling import backfill
 from mlstore.engine.writing.ingest import Progress
 from mlstore.errors import CorruptionError, UsageError
@@ -230,6 +230,17 @@ class Care(Face):
         return compacting.compact(self._session)
 
     def backup(self, path: str | os.PathLike[str]) -> None:
-        """Copy the store, as of now and without gaps, to a new file, while others read and write."""
+        """Copy the store, as of now and without gaps, to a new file, while others read and write.
+
+        The copy is as small as `compact` would make it, and verified like `verify` does before it gets its name.
+
+        Raises
+        ------
+        AlreadyExistsError
+            There is a file of that name; a copy never replaces one.
+        CorruptionError
+            The copy, and so the store, is not whole; no file was made.
+        StoreFullError
+        """
         self._session.require_outside("backup")
-        self._session.environment.copy_to(path)
+        copying.backup(self._session, path)

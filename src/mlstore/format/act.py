@@ -52,7 +52,7 @@ def seal_act(
 def decode_act(packed: bytes) -> Act:
     try:
         act = Act(hashlib.blake2b(packed, digest_size=ID_BYTES).hexdigest(), *unpack(packed))
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError) as error:
         raise CorruptionError(f"an audit record cannot be read: {error}", hint=CURE) from error
     if not _is_possible(act):
         raise CorruptionError(f"an audit record says what cannot be: {act!r:.200}", hint=CURE)

@@ -102,7 +102,7 @@ def require_writable(header: Header, *, place: str = "the file") -> None:
 def _unpack(data: bytes) -> dict[str, Any] | None:
     try:
         record = unpack(data)
-    except (ValueError, TypeError, msgpack.UnpackException):
+    except (ValueError, TypeError):
         return None
     return record if isinstance(record, dict) else None
 

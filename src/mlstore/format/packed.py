@@ -4,7 +4,7 @@ Memory is taken only for what is there; there are no extension types, so nothing
 """
 
 import struct
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from itertools import product
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -33,13 +33,18 @@ def unpack(packed: bytes, *, use_list: bool = True) -> Any:
     """The value; ValueError or TypeError if the bytes are not one whole value."""
     if not is_packed(packed):
         raise ValueError(f"{len(packed)} bytes that are no whole msgpack value")
-    return msgpack.unpackb(packed, use_list=use_list, strict_map_key=False)
+    try:
+        return msgpack.unpackb(packed, use_list=use_list, strict_map_key=False)
+    except msgpack.UnpackException as error:
+        raise ValueError(str(error)) from error
 
 
 def shapes_of(kind: type) -> Shapes:
-    """All combinations of types that the fields of a dataclass may have."""
+    """All combinations of types that the fields of a dataclass may have; those with a default may be missing at the end."""
     hints = get_type_hints(kind)
-    return frozenset(product(*(_types_of(hints[field.name]) for field in fields(kind))))
+    types = [_types_of(hints[field.name]) for field in fields(kind)]
+    least = sum(field.default is MISSING for field in fields(kind))
+    return frozenset(shape for size in range(least, len(types) + 1) for shape in product(*types[:size]))
 
 
 def _types_of(hint: Any) -> tuple[type, ...]:

@@ -34,7 +34,7 @@ Int64 = NDArray[np.int64]
 Sink = Callable[[int, Bytes], None]
 Fetch = Callable[[int], pa.Buffer]
 
-MOST_BYTES = 1 << 40
+MOST_BYTES = 1 << 32  # of one buffer: a column is cut into segments long before
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +197,11 @@ def encode_header(header: SegmentHeader) -> bytes:
     return packed
 
 
+def header_checksum(packed: bytes) -> int:
+    """What the manifest keeps of a header."""
+    return int(xxhash.xxh3_64_intdigest(packed))
+
+
 def decode_header(packed: bytes, checksum: int) -> SegmentHeader:
     if xxhash.xxh3_64_intdigest(packed) != checksum:
         raise CorruptionError("a segment's header does not match its checksum", hint=CURE)
@@ -212,7 +217,7 @@ def decode_header(packed: bytes, checksum: int) -> SegmentHeader:
             _unpack_ref(seq),
             tuple(_unpack_column(*column) for column in columns),
         )
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError) as error:
         raise CorruptionError(f"a segment's header cannot be read: {error}", hint=CURE) from error
     if not _is_possible(header):
         raise CorruptionError("a segment's header says what cannot be", hint=CURE)

@@ -22,6 +22,8 @@ CLOSED_LIST = (
     "decimal(p, s), list_(T), vector(n), struct({name: T}) and map_(K, V)"
 )
 MAX_PRECISION = 38
+MAX_VECTOR = 1 << 20
+MAX_DEPTH = 32
 _DECIMAL = "decimal(10, 2) holds 12345678.90"
 TIME_UNITS = ("s", "ms", "us", "ns")
 
@@ -127,6 +129,8 @@ def vector(n: int, dtype: DType = float32) -> DType:
     """Exactly `n` floats, such as an embedding; stored flat, read without copying."""
     if not _is_count(n) or n < 1:
         raise DefinitionError(f"vector({n!r}): the length is not a whole number from 1 on", hint="use list_(T) where lengths vary")
+    if n > MAX_VECTOR:
+        raise DefinitionError(f"vector({n}): longer than {MAX_VECTOR}", hint="cut it into several, or store it as binary")
     if dtype not in (float32, float64):
         raise DefinitionError(f"vector({n}, {dtype!r}): a vector holds float32 or float64", hint="use list_(T) for other types")
     return DType(f"vector<{dtype.spec}, {n}>", pa.list_(dtype.arrow, n))
@@ -162,6 +166,12 @@ def _is_count(number: object) -> bool:
 def _check_part(part: object, place: str) -> None:
     if not isinstance(part, DType):
         raise DefinitionError(f"{place}: {part!r} is not a type", hint=CLOSED_LIST)
+    if _depth(part.arrow) >= MAX_DEPTH:
+        raise DefinitionError(f"{place}: types within types, more than {MAX_DEPTH} deep", hint="flatten it")
+
+
+def _depth(arrow: pa.DataType) -> int:
+    return 1 + max((_depth(arrow.field(place).type) for place in range(arrow.num_fields)), default=0)
 
 
 # ---------------------------------------------------------------- text
@@ -189,6 +199,7 @@ class _Text:
     def __init__(self, spec: str) -> None:
         self.spec = spec
         self.at = 0
+        self.depth = 0
 
     def dtype(self) -> DType:
         word = self.match(_WORD)
@@ -202,9 +213,12 @@ class _Text:
             "struct": self.struct,
             "map": self.map,
         }
-        if word not in readers:
+        if word not in readers or self.depth > MAX_DEPTH:
             raise self.error()
-        return readers[word]()
+        self.depth += 1
+        dtype = readers[word]()
+        self.depth -= 1
+        return dtype
 
     def timestamp(self) -> DType:
         self.take("[")

@@ -5,6 +5,7 @@ Invariant: a file of the wanted name is either complete or absent, and one that 
 
 import os
 import secrets
+from collections.abc import Callable
 from typing import Final
 
 import lmdb
@@ -15,12 +16,14 @@ from mlstore.storage.failures import translate
 _FILE_MODE: Final = 0o644
 
 
-def copy_environment(env: lmdb.Environment, target: str, *, source: str) -> None:
-    """Copy what the last commit left into a new file."""
+def copy_environment(env: lmdb.Environment, target: str, *, source: str, check: Callable[[str], None] | None = None) -> None:
+    """Copy what the last commit left into a new file, which `check` may refuse."""
     _require_absent(target)
     partial = f"{target}.partial-{secrets.token_hex(4)}"
     try:
         write_copy(env, partial)
+        if check is not None:
+            check(partial)
         _give_name(partial, target)
     except (lmdb.Error, OSError) as error:
         _remove(partial)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mlstore.errors import NotAStoreError, StoreError
+from mlstore.storage.failures import translate
 
 # fmt: off
 _NETWORK_TYPES: Final = frozenset((
@@ -93,6 +94,8 @@ def require_file_place(path: str, *, shown: str) -> None:
         return
     except NotADirectoryError as error:
         raise StoreError(f"{shown}: a part of this path is a file, not a folder", hint="check the path") from error
+    except OSError as error:
+        raise translate(error, shown, "open it") from error
     if stat.S_ISDIR(mode):
         inside = os.path.join(shown, "store.mls")
         raise NotAStoreError(f"{shown}: is a folder; a store is one file", hint=f"name a file in it, such as {inside}")

@@ -86,9 +86,13 @@ class Handle:
         """Figures of the file: sizes, pages, last commit, readers."""
         return measure(self.use(), shown=self._path)
 
-    def copy_to(self, path: str | os.PathLike[str]) -> None:
-        """A consistent, compact copy in a new file, on the disk when this returns; writers go on meanwhile."""
-        copy_environment(self.use().env, os.fspath(path), source=self._path)
+    def copy_to(self, path: str | os.PathLike[str], *, check: Callable[[str], None] | None = None) -> None:
+        """A consistent, compact copy in a new file, on the disk when this returns; writers go on meanwhile.
+
+        `check` is given the copy before it gets its name, and may raise to have it thrown away.
+        """
+        mapped = self.use()  # held here: an error that somebody keeps must not keep the map without its place in the register
+        copy_environment(mapped.env, os.fspath(path), source=self._path, check=check)
 
     def verify_pages(self) -> list[str]:
         """What is wrong with the pages of the file; nothing if all is well. Writers wait meanwhile, where they can be made to."""

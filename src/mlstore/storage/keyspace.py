@@ -7,9 +7,10 @@ is declared when its room is imported, so that a file can be made complete befor
 import re
 from dataclasses import dataclass
 
-from mlstore.errors import DefinitionError
+from mlstore.errors import DefinitionError, InvalidDataError
 
 MAX_KEYSPACES = 256
+MAX_KEY_BYTES = 511
 
 _declared: dict[str, "Keyspace"] = {}
 
@@ -38,6 +39,12 @@ def declared() -> tuple[Keyspace, ...]:
 def declared_count() -> int:
     """How many keyspaces are declared so far; it only grows."""
     return len(_declared)
+
+
+def require_key(key: bytes, space: Keyspace) -> None:
+    """Refuse a key that LMDB cannot hold."""
+    if not 0 < len(key) <= MAX_KEY_BYTES:
+        raise InvalidDataError(f"{space.name}: a key of {len(key)} bytes", hint=f"keys have 1 to {MAX_KEY_BYTES} bytes")
 
 
 def prefix_end(prefix: bytes) -> bytes | None:

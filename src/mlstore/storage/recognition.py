@@ -2,7 +2,8 @@
 
 import os
 import sys
-from typing import Final
+import time
+from typing import Any, Final
 
 import lmdb
 
@@ -16,6 +17,8 @@ _MAGIC: Final = (0xBEEFC0DE).to_bytes(4, sys.byteorder)
 _FORMAT: Final = (1).to_bytes(4, sys.byteorder)
 # The magic number follows the header of the first page, whose size differs between the formats of LMDB.
 _HEAD_BYTES: Final = 64
+_TRIES: Final = 100
+_PAUSE_SECONDS: Final = 0.01
 _UNTOUCHED: Final = "name another file; this one was left as it was"
 
 
@@ -41,9 +44,22 @@ def require_lmdb_file(path: str, *, shown: str) -> None:
         raise NotAStoreError(f"{shown}: a file of another LMDB format, not of mlstore", hint=_UNTOUCHED)
 
 
+def open_when_free(path: str, **options: Any) -> lmdb.Environment:
+    """LMDB on a file; waits a little where another thread is unmapping this very moment what had the same place on the disk."""
+    tries = 0
+    while True:
+        try:
+            return lmdb.Environment(path, subdir=False, lib_version=0, **options)
+        except lmdb.Error as error:
+            tries += 1
+            if "already open" not in str(error) or tries == _TRIES:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+
+
 def peek_header(path: str, *, shown: str) -> Header | None:
     """The header of a file nobody has open, read without locks, so that no -lock file appears beside a foreign one."""
-    with lmdb.Environment(path, subdir=False, readonly=True, lock=False, max_dbs=1, lib_version=0) as env, env.begin() as transaction:
+    with open_when_free(path, readonly=True, lock=False, max_dbs=1) as env, env.begin() as transaction:
         is_blank = transaction.stat()["entries"] == 0
         try:
             meta = env.open_db(META.name.encode(), txn=transaction, create=False)

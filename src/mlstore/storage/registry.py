@@ -9,7 +9,6 @@ import errno
 import os
 import shutil
 import threading
-import time
 import weakref
 from typing import Any, Final
 
@@ -24,14 +23,12 @@ from mlstore.storage.filesystem import Obstacle, make_private_folder, network_ob
 from mlstore.storage.keyspace import MAX_KEYSPACES
 from mlstore.storage.mapped_file import MappedFile
 from mlstore.storage.pages import require_sound, require_whole
-from mlstore.storage.recognition import FILE_MODE, create_file, peek_header, require_lmdb_file
+from mlstore.storage.recognition import FILE_MODE, create_file, open_when_free, peek_header, require_lmdb_file
 
 MAP_BYTES: Final = 1 << 40
 
 _MIN_MAP_BYTES: Final = 1 << 26
 _MAX_READERS: Final = 2048
-_TRIES: Final = 100
-_PAUSE_SECONDS: Final = 0.01
 _PRIVATE_NAME: Final = "memory.mls"
 _MAKE_ONE: Final = "open it without read_only=True to make it a store"
 
@@ -111,6 +108,9 @@ def _make_file(path: str, new_header: Header | None, shown: str) -> None:
 
 
 def _open(path: str, new_header: Header | None, shown: str, *, is_meta_synced: bool, is_synced: bool) -> MappedFile:
+    if os.path.islink(path + "-lock"):
+        # LMDB would follow it, and write over whatever file it names.
+        raise StoreError(f"{shown}: its -lock file is a symbolic link", hint="delete the link, and find out who made it")
     if os.path.getsize(path) and not os.path.exists(path + "-lock"):
         peek_header(path, shown=shown)
 
@@ -135,31 +135,22 @@ def _open(path: str, new_header: Header | None, shown: str, *, is_meta_synced: b
 def _open_environment(path: str, *, is_writable: bool, is_meta_synced: bool, is_synced: bool) -> lmdb.Environment:
     """LMDB on a file that exists, with the largest map the system grants."""
     map_bytes = MAP_BYTES
-    tries = 0
     while True:
         try:
-            return lmdb.Environment(
+            return open_when_free(
                 path,
                 map_size=map_bytes,
-                subdir=False,
                 readonly=not is_writable,
                 metasync=is_meta_synced,
                 sync=is_synced,
                 mode=FILE_MODE,
                 max_readers=_MAX_READERS,
                 max_dbs=MAX_KEYSPACES,
-                lib_version=0,
             )
         except lmdb.MemoryError:
             map_bytes //= 2
             if map_bytes < _MIN_MAP_BYTES:
                 raise
-        except lmdb.Error as error:
-            # Another thread may be unmapping the file this very moment.
-            tries += 1
-            if "already open" not in str(error) or tries == _TRIES:
-                raise
-            time.sleep(_PAUSE_SECONDS)
 
 
 def _require_writable(mapped: MappedFile, shown: str) -> None:

@@ -78,7 +78,10 @@ class Scavenger:
                 self.losses.append(f"the head page at byte {place}")
                 continue
             heads.append((_NUMBER.unpack_from(head, _LAST_AT + 8)[0], _TREE_ROOT.unpack_from(head, _MAIN_AT)[0]))
-        return sorted(heads, reverse=True)
+        heads.sort(reverse=True)
+        if len(heads) == 2 and heads[0][0] - heads[1][0] > 1:
+            self.losses.append(f"perhaps the last commit: the head pages are of commits {heads[1][0]} and {heads[0][0]}")
+        return heads
 
     def _nodes(self, file: BinaryIO, number: int, tree: str, depth: int) -> Iterator[tuple[int, bytes, bytes]]:
         """(flags, key, value) of every node below a page."""

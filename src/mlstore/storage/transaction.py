@@ -14,17 +14,16 @@ from typing import Any, Final, Self
 
 import lmdb
 
-from mlstore.errors import ClosedError, InvalidDataError, MlstoreError, StoreError, StoreFullError, UsageError
+from mlstore.errors import ClosedError, MlstoreError, StoreError, StoreFullError, UsageError
 from mlstore.storage.failures import translate
 from mlstore.storage.handle import Handle
-from mlstore.storage.keyspace import Keyspace, prefix_end
+from mlstore.storage.keyspace import MAX_KEY_BYTES, Keyspace, prefix_end, require_key
 from mlstore.storage.lease import LeaseBook
 from mlstore.storage.mapped_file import MappedFile
 from mlstore.storage.mapped_value import MappedValue, copied_value, mapped_value
 from mlstore.storage.ranges import iterate_backward, iterate_forward
 from mlstore.storage.touched import TouchedKeys
 
-MAX_KEY_BYTES: Final = 511
 _CHUNK: Final = 4096
 # Key and value together up to here lie in a leaf page of LMDB; larger ones (from 2030 or so) get pages of their own.
 _SURELY_INLINE: Final = 2000
@@ -295,7 +294,7 @@ class Writer(Reader):
 
     def put(self, space: Keyspace, key: bytes, value: Value, *, overwrite: bool = True) -> bool:
         """Store a value; False if the key is there and may not be overwritten."""
-        _require_key(key, space)
+        require_key(key, space)
         if overwrite and self._large.may_have(space.name, key):
             # LMDB would put a smaller value into the pages of the larger one, and verify() would take the rest for lost.
             self.delete(space, key)
@@ -311,14 +310,17 @@ class Writer(Reader):
 
     def put_many(self, space: Keyspace, items: Iterable[tuple[bytes, Value]], *, append: bool = False) -> None:
         """Store many values. `append` promises keys in rising order beyond all that are there: faster, and still right if it is not so."""
-        cursor = self._own.cursor(self._handles[space.name])
+        try:
+            cursor = self._own.cursor(self._handles[space.name])
+        except lmdb.Error as error:
+            raise self._spoiled(error, f"put keys into {space.name}") from error
         remaining = iter(items)
         while chunk := list(islice(remaining, _CHUNK)):
             keys, values = zip(*chunk, strict=True)
             key_sizes = list(map(len, keys))
             if not 0 < min(key_sizes) <= max(key_sizes) <= MAX_KEY_BYTES:
                 for key in keys:
-                    _require_key(key, space)
+                    require_key(key, space)
             sizes = list(map(add, key_sizes, map(len, values)))
             if self._large.knows(space.name) or max(sizes) > _SURELY_INLINE:
                 for key, value in chunk:
@@ -337,7 +339,7 @@ class Writer(Reader):
 
     def delete(self, space: Keyspace, key: bytes) -> bool:
         """Remove a key; False if it was not there."""
-        _require_key(key, space)
+        require_key(key, space)
         try:
             is_deleted: bool = self._own.delete(key, db=self._handles[space.name])
         except lmdb.Error as error:
@@ -369,9 +371,10 @@ class Writer(Reader):
             value = self.get(space, key)
             return None if value is None else copied_value(value)
         if self._viewing is None:
-            assert self._mapped is not None
-            # Nobody else can commit now, so this sees exactly what this transaction began with.
-            self._viewing = self._mapped.begin_view()
+            try:  # nobody else can commit now, so this sees exactly what this transaction began with
+                self._viewing = self._file.begin_view()
+            except lmdb.Error as error:
+                raise self._translated(error, f"view a key of {space.name}") from error
         return super().view(space, key)
 
     def on_commit(self, callback: Callable[[], object]) -> None:
@@ -431,11 +434,6 @@ def _begin_pair(mapped: MappedFile) -> tuple[Any, Any]:
             return transaction, viewing
         transaction.abort()
         viewing.abort()
-
-
-def _require_key(key: bytes, space: Keyspace) -> None:
-    if not 0 < len(key) <= MAX_KEY_BYTES:
-        raise InvalidDataError(f"{space.name}: a key of {len(key)} bytes", hint=f"keys have 1 to {MAX_KEY_BYTES} bytes")
 
 
 def _run_all(callbacks: list[Callable[[], object]]) -> None:

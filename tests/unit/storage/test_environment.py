@@ -24,7 +24,7 @@ from mlstore.errors import (
     UsageError,
 )
 from mlstore.format.header import HEADER_KEY, decode_header, encode_header
-from mlstore.storage import filesystem, registry
+from mlstore.storage import filesystem, recognition, registry
 from mlstore.storage.environment import Environment
 from mlstore.storage.keyspace import META, declare
 
@@ -327,7 +327,7 @@ def test_a_file_that_the_process_opened_itself_is_refused(path: str):
     gc.collect()
 
     with lmdb.Environment(path, subdir=False, max_dbs=4), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "_TRIES", 1)
+        patch.setattr(recognition, "_TRIES", 1)
         with pytest.raises(StoreBusyError, match="not through mlstore"):
             open_store(path)
 

@@ -18,7 +18,7 @@ from mlstore.engine.keeping.mirroring import left_extents
 from mlstore.engine.session import ReadContext
 from mlstore.engine.versions import COMMITS, Scope, commits, is_indexed, line_scope, named, newest, tags
 from mlstore.engine.windows.tilechecking import find_broken_tiles
-from mlstore.errors import CorruptionError, MlstoreError
+from mlstore.errors import CorruptionError, UsageError
 from mlstore.format.keys import Keys
 from mlstore.format.manifest import Commit, Ref, SegmentEntry, decode_commit
 from mlstore.format.segment import buffer_refs, is_intact
@@ -69,7 +69,7 @@ def verify(context: ReadContext, *, trusted_head: str | Commit | None = None) ->
         for relation in place.catalog.relations():
             try:
                 problems += _verify_table(place, relation, checks, seen)
-            except MlstoreError as error:
+            except (CorruptionError, UsageError) as error:  # a lack of memory or of rights says nothing of the file
                 problems.append(f"{relation.label}: {error.message}")
         for relation in place.catalog.windows():
             tiles, broken = find_broken_tiles(place, relation)

@@ -31,6 +31,8 @@ from mlstore.engine.versions import (
     Scope,
     all_scopes,
 )
+from mlstore.engine.windows.tilekeeping import MARKS
+from mlstore.engine.windows.tiles import TILES
 from mlstore.engine.writing.upkeep import TRASH
 from mlstore.errors import CorruptionError
 from mlstore.format.keys import Keys, decode_keys
@@ -41,7 +43,7 @@ from mlstore.format.manifest import (
 )
 from mlstore.format.packed import FixedFields
 from mlstore.format.rows import peek, revision_of
-from mlstore.format.segment import PAD, SegmentHeader, checksum_of, encode_header, is_intact
+from mlstore.format.segment import PAD, SegmentHeader, encode_header, header_checksum, is_intact
 from mlstore.storage.keyspace import Keyspace, prefix_end
 from mlstore.storage.mapped_value import MappedValue
 from mlstore.storage.transaction import Reader, Writer
@@ -111,7 +113,7 @@ def _without_columns(
     start = PAD + entry.header_offset
     head[start : start + len(packed)] = np.frombuffer(packed, np.uint8)
     put_extent(writer, entry.segment, 0, head)
-    mended = replace(entry, header_size=len(packed), header_checksum=checksum_of(np.frombuffer(packed, np.uint8)), extents=len(extents))
+    mended = replace(entry, header_size=len(packed), header_checksum=header_checksum(packed), extents=len(extents))
     put_entry(writer, relation.table, line, mended)
     return mended
 
@@ -245,7 +247,7 @@ def drop_strangers(context: WriteContext) -> Iterator[str]:
             for space in _OF_TABLES:
                 writer.delete_range(space, owner, prefix_end(owner))
             yield f"what was kept for table and line {owner.hex()}, of which there is no definition"
-    for space in (STAGED, TRASH):
+    for space in (STAGED, TRASH, TILES, MARKS):  # tiles are made anew by a backfill
         writer.delete_range(space)
     listed = {_ENTRY_KEY.unpack(key)[2] for key, _ in writer.scan(SEGMENTS)}
     stored = {_EXTENT_KEY.unpack(key)[0] for key, _ in writer.scan(EXTENTS, keys_only=True)}
