@@ -1,7 +1,7 @@
 """Rows: the features of one moment packed into one run of bytes, and back. Layout: see mlstore.format.rows.
 
-Buffers are objects of the buffer protocol. Row bytes need not be trusted: `measure_rows` and `unpack_row` check them first and raise
-CorruptionError. Arrow buffers that are too short raise ValueError.
+Buffers are objects of the buffer protocol. Row bytes need not be trusted: `unpack_row` checks them first and raises CorruptionError.
+Arrow buffers that are too short raise ValueError.
 """
 
 from collections.abc import Sequence
@@ -22,19 +22,6 @@ def pack_rows(
 ) -> list[bytes]:
     """Pack n rows, each behind `lead` bytes of zero. A column is (values, validity or None, int32 offsets or None, first row), as Arrow has
     them."""
-
-def measure_rows(
-    compiled: RowLayout, address: NDArray[np.uintp], size: NDArray[np.int64], wanted: list[int], offsets: list[Any]
-) -> list[int]:
-    """Check every row, and compute the Arrow offsets of the wanted variable features. The caller keeps the rows alive.
-
-    Returns how many bytes of Arrow values each wanted feature has.
-    """
-
-def unpack_rows(
-    compiled: RowLayout, address: NDArray[np.uintp], wanted: list[int], offsets: list[Any], values: list[Any], validity: list[Any]
-) -> list[int]:
-    """Fill the Arrow buffers of the wanted features from rows that `measure_rows` has passed; returns their null counts."""
 
 def unpack_row(compiled: RowLayout, row: bytes, wanted: Sequence[int] | None = None) -> list[Any]:
     """The features of one row as Python objects, all of them or those at the wanted positions."""

@@ -3,17 +3,17 @@
 Slots are copied as they lie, so hosts are little-endian.
 """
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.ref cimport Py_INCREF
-from libc.stdint cimport INT32_MAX, UINT32_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uintptr_t
+from libc.stdint cimport UINT32_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uintptr_t
 from libc.string cimport memcpy, memset
 
 from mlstore._core.row_layout cimport (
-    BOOL, FIXED, HEAD_SIZE, SOUND, TOO_LARGE, VARLEN, Feature, Layout, RowLayout,
-    begin_of, check_row, end_of, fault_of, feature_at, has_bit, read_value, set_bit,
+    BOOL, FIXED, HEAD_SIZE, SOUND, VARLEN, Feature, Layout, RowLayout,
+    check_row, fault_of, feature_at, has_bit, read_value, set_bit,
 )
 
 from mlstore._core.row_layout import CURE
@@ -25,13 +25,6 @@ cdef struct Source:   # IN   one Arrow column
     const uint8_t* offsets      # int32, variable features only
     int64_t values_size
     int64_t start               # Arrow's offset: the first row
-
-cdef struct Target:   # OUT  one Arrow column
-    uint8_t* values
-    uint8_t* valid
-    uint8_t* offsets
-    Py_ssize_t number           # the feature
-    int64_t nulls
 
 
 cdef class Borrowed:
@@ -82,11 +75,6 @@ cdef inline int64_t int32_at(const uint8_t* base, int64_t index) noexcept nogil:
     cdef int32_t value
     memcpy(&value, base + 4 * index, 4)
     return value
-
-
-cdef inline void put_int32(uint8_t* base, int64_t index, int64_t value) noexcept nogil:
-    cdef int32_t narrow = <int32_t> value
-    memcpy(base + 4 * index, &narrow, 4)
 
 
 cdef inline int64_t fixed_bytes(const Feature* feature, int64_t n) noexcept nogil:
@@ -217,125 +205,6 @@ cdef void fill_row(
 
 
 # ---- decode ----
-
-def measure_rows(
-    RowLayout compiled not None,
-    const uintptr_t[::1] address,    # IN   [n] rows, kept alive by the caller; 0 = no row
-    const int64_t[::1] size,         # IN   [n] bytes of each
-    list wanted not None,            # IN   features
-    list offsets not None,           # OUT  per wanted feature int32[n + 1], or None if it is not variable
-):
-    """Check every row, and compute the Arrow offsets of the wanted variable features; returns the values bytes of each wanted."""
-    cdef Layout* layout = &compiled.plan
-    cdef Py_ssize_t n = address.shape[0], m = len(wanted), i, j, used = 0
-    cdef Borrowed held = Borrowed(m)
-    cdef Scratch target_memory = Scratch(m, sizeof(Target))
-    cdef Target* targets = <Target*> target_memory.start
-    cdef int64_t fault = SOUND
-    cdef const Feature* feature
-    cdef list value_bytes = []
-    if size.shape[0] != n or len(offsets) != m:
-        raise ValueError("address, size, wanted and offsets differ in length")
-    for j in range(m):
-        if feature_at(layout, wanted[j]).kind == VARLEN:
-            targets[used].number = wanted[j]
-            targets[used].offsets = held.borrow(offsets[j], 4 * (n + 1), PyBUF_WRITABLE)
-            put_int32(targets[used].offsets, 0, 0)
-            used += 1
-    with nogil:
-        for i in range(n):
-            fault = measure_row(layout, <const uint8_t*> address[i], size[i], i, targets, used)
-            if fault != SOUND:
-                break
-    if fault == TOO_LARGE:
-        raise InvalidDataError("one feature has more than 2 GiB in one batch of rows", hint="ask for fewer rows at once")
-    if fault != SOUND:
-        raise fault_of(layout, <const uint8_t*> address[i], size[i], fault, f"stored row {i} of the batch")
-    used = 0
-    for j in range(m):
-        feature = feature_at(layout, wanted[j])
-        value_bytes.append(int32_at(targets[used].offsets, n) if feature.kind == VARLEN else fixed_bytes(feature, n))
-        used += feature.kind == VARLEN
-    return value_bytes
-
-
-cdef int64_t measure_row(
-    const Layout* layout, const uint8_t* row, int64_t size, Py_ssize_t i, Target* targets, Py_ssize_t used
-) noexcept nogil:
-    """Check one row and append its ends to the offsets."""
-    cdef Py_ssize_t j
-    cdef int64_t fault, end
-    if row != NULL:
-        fault = check_row(layout, row, size)
-        if fault != SOUND:
-            return fault
-    for j in range(used):
-        end = int32_at(targets[j].offsets, i)
-        if row != NULL and has_bit(row + HEAD_SIZE, targets[j].number):
-            end += end_of(layout, row, targets[j].number) - begin_of(layout, row, targets[j].number)
-            if end > INT32_MAX:
-                return TOO_LARGE
-        put_int32(targets[j].offsets, i + 1, end)
-    return SOUND
-
-
-def unpack_rows(
-    RowLayout compiled not None,
-    const uintptr_t[::1] address,    # IN   [n] rows that `measure_rows` has passed
-    list wanted not None,            # IN   features
-    list offsets not None,           # IN   what `measure_rows` computed
-    list values not None,            # OUT  per wanted feature its Arrow values, as many bytes as `measure_rows` said
-    list validity not None,          # OUT  per wanted feature its Arrow validity bitmap
-):
-    """Fill the Arrow buffers of the wanted features; returns the null count of each."""
-    cdef Layout* layout = &compiled.plan
-    cdef Py_ssize_t n = address.shape[0], m = len(wanted), i, j
-    cdef Borrowed held = Borrowed(3 * m)
-    cdef Scratch target_memory = Scratch(m, sizeof(Target))
-    cdef Target* targets = <Target*> target_memory.start
-    cdef const Feature* feature
-    cdef int64_t need
-    if not len(offsets) == len(values) == len(validity) == m:
-        raise ValueError("wanted, offsets, values and validity differ in length")
-    for j in range(m):
-        feature = feature_at(layout, wanted[j])
-        targets[j].number = wanted[j]
-        targets[j].valid = held.borrow(validity[j], (n + 7) >> 3, PyBUF_WRITABLE)
-        memset(targets[j].valid, 0, (n + 7) >> 3)
-        if feature.kind == VARLEN:
-            targets[j].offsets = held.borrow(offsets[j], 4 * (n + 1), PyBUF_SIMPLE)
-            need = int32_at(targets[j].offsets, n)
-        else:
-            need = fixed_bytes(feature, n)
-        targets[j].values = held.borrow(values[j], need, PyBUF_WRITABLE)
-        if feature.kind == BOOL:
-            memset(targets[j].values, 0, need)
-    with nogil:
-        for i in range(n):
-            for j in range(m):
-                take_value(layout, <const uint8_t*> address[i], i, &targets[j])
-    return [targets[j].nulls for j in range(m)]
-
-
-cdef inline void take_value(const Layout* layout, const uint8_t* row, Py_ssize_t i, Target* target) noexcept nogil:
-    cdef const Feature* feature = &layout.features[target.number]
-    cdef int64_t begin
-    if row == NULL or not has_bit(row + HEAD_SIZE, target.number):
-        target.nulls += 1
-        if feature.kind == FIXED:
-            memset(target.values + i * feature.width, 0, feature.width)
-        return
-    set_bit(target.valid, i)
-    if feature.kind == FIXED:
-        copy_slot(target.values + i * feature.width, row + feature.slot, feature.width)
-    elif feature.kind == BOOL:
-        if row[feature.slot]:
-            set_bit(target.values, i)
-    else:
-        begin = int32_at(target.offsets, i)
-        memcpy(target.values + begin, row + layout.fixed_end + begin_of(layout, row, target.number),
-               int32_at(target.offsets, i + 1) - begin)
-
 
 def unpack_row(RowLayout compiled not None, bytes row not None, object wanted=None):
     """The features of one row as Python objects, all of them or those at the wanted positions."""
