@@ -13,8 +13,9 @@ import xxhash
 
 import mlstore as ml
 from mlstore.engine.catalog import CATALOG
+from mlstore.engine.history.extents import EXTENTS
 from mlstore.engine.history.online import KEPT
-from mlstore.engine.history.segments import EXTENTS, SEGMENTS
+from mlstore.engine.history.segments import SEGMENTS
 from mlstore.engine.history.tail import TAIL
 from mlstore.engine.versions import COMMIT_IDS, COUNTERS, FEED, FORKS, LINES, MERGES, REFS
 from mlstore.format.manifest import Ref, SegmentEntry, decode_record, encode_fields, encode_record
