@@ -1,6 +1,6 @@
 """Indexes: records that only repeat what others say, or count them, compared with what they repeat; what `verify` asks once of a file."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from mlstore.engine.branching.branches import REFLOG
 from mlstore.engine.catalog import entry_digests
@@ -21,8 +21,8 @@ _SEGMENT = FixedFields(">Q")
 _EXTENT_KEY = FixedFields(">QH")
 
 
-def find_index_faults(reader: Reader, but: Collection[bytes] = ()) -> Iterator[str]:
-    """What does not fit together; `but`: keys of extents that do not count."""
+def find_index_faults(reader: Reader) -> Iterator[str]:
+    """What does not fit together."""
     try:
         told = {_PLACE.unpack(key): decode_commit(packed) for key, packed in reader.scan(COMMITS)}
         yield from _find_misplaced_commits(reader, told)
@@ -30,7 +30,7 @@ def find_index_faults(reader: Reader, but: Collection[bytes] = ()) -> Iterator[s
         yield from _find_wrong_lines(reader)
         yield from _find_wrong_names(reader, told)
         yield from _find_wrong_catalog(reader, told)
-        yield from _find_low_counters(reader, told, but)
+        yield from _find_low_counters(reader, told)
     except CorruptionError as error:
         yield error.message
 
@@ -92,9 +92,9 @@ def _find_wrong_catalog(reader: Reader, told: Commits) -> Iterator[str]:
             yield f"the catalogue does not say of {change.table} what was applied"
 
 
-def _find_low_counters(reader: Reader, told: Commits, but: Collection[bytes]) -> Iterator[str]:
+def _find_low_counters(reader: Reader, told: Commits) -> Iterator[str]:
     seqs = [seq for _, seq in told]
-    segments = [_EXTENT_KEY.unpack(key)[0] for key, _ in reader.scan(EXTENTS, keys_only=True) if key not in but]
+    segments = [_EXTENT_KEY.unpack(key)[0] for key, _ in reader.scan(EXTENTS, keys_only=True)]
     segments += [_SEGMENT.unpack(key)[0] for space in (STAGED, TRASH) for key, _ in reader.scan(space)]
     used = {
         "seq": max(seqs, default=0),

@@ -78,9 +78,8 @@ def verify(context: ReadContext, *, trusted_head: str | Commit | None = None) ->
                 problems.append(f"{relation.label}: {broken} tiles are not what the events make; store.backfill() makes them anew")
     problems += _verify_snapshots(context, checks)
     problems += retaining.find_lost(context.reader)
-    left = left_extents(context.reader)
-    problems += extents.find_miscounts(context.reader, left)
-    problems += indexes.find_index_faults(context.reader, left)
+    problems += extents.find_miscounts(context.reader, left_extents(context.reader))
+    problems += indexes.find_index_faults(context.reader)
     problems += audit.find_breaks(context.reader, checks)
     if trusted_head is not None:
         problems += audit.prove(context, trusted_head)
