@@ -18,7 +18,7 @@ from mlstore.engine.windows.measures import finish, is_kept
 from mlstore.engine.windows.plan import FIRST_TICK
 from mlstore.engine.windows.single import SinglePlan
 from mlstore.engine.windows.tilekeeping import NodesOfKey, Watch
-from mlstore.engine.windows.tiles import CURE, TILES, Measure, TilePlan, tile_plan
+from mlstore.engine.windows.tiles import CURE, TILES, Measure, TilePlan, has_children, tile_plan
 from mlstore.errors import CorruptionError
 from mlstore.format.keys import Factorized
 from mlstore.format.keyvector import encode_int
@@ -116,7 +116,7 @@ def lay(plan: TilePlan, packed: Sequence[bytes]) -> tuple[Int64, Int64, Int64, I
 def nodes_at(nodes: NodesOfKey, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:
     """The nodes that a window begins or ends within, and the roots of all that lies between.
 
-    Which these are is known before any of them is: below a leaf there are none.
+    Which these are is known before any of them is, but below roots that are leaves there are none to look up.
     """
     spans = [span for span in spans if span[0] <= span[1]]
     if not spans:
@@ -126,15 +126,17 @@ def nodes_at(nodes: NodesOfKey, spans: Sequence[tuple[int, int]]) -> Iterator[by
     edges = {low for low, _ in spans} | {high + 1 for _, high in spans}
     start, width = plan.start_of(plan.root, first), plan.widths[plan.root]
     top = head + plan.root.to_bytes()
-    wanted: list[bytes] = []
-    if first > FIRST_TICK and (last - start) // width < FEW_ROOTS:
-        wanted += [top + encode_int(root) for root in range(start, last + 1, width)]
+    if start > FIRST_TICK and (last - start) // width < FEW_ROOTS:
+        roots = nodes.reader.get_many(TILES, [top + encode_int(root) for root in range(start, last + 1, width)])
     else:
-        for _, packed in nodes.reader.scan(TILES, start=top + encode_int(start), stop=top + encode_int(last) + b"\0"):
-            yield packed
+        roots = [packed for _, packed in nodes.reader.scan(TILES, start=top + encode_int(start), stop=top + encode_int(last) + b"\0")]
+    found = [packed for packed in roots if packed is not None]
+    yield from found
+    if not any(map(has_children, found)):
+        return
+    wanted: list[bytes] = []
     for level in range(plan.root - 1, -1, -1):
         width, top = plan.widths[level], head + level.to_bytes()
-        wanted += [top + encode_int(tick) for tick in {max(FIRST_TICK, edge // width * width) for edge in edges if edge % width}]
-    for found in nodes.reader.get_many(TILES, wanted):
-        if found is not None:
-            yield found
+        ticks = {edge - into for edge in edges if (into := edge % width)}
+        wanted += [top + encode_int(tick if tick > FIRST_TICK else FIRST_TICK) for tick in ticks]
+    yield from (packed for packed in nodes.reader.get_many(TILES, wanted) if packed is not None)
