@@ -3,9 +3,11 @@
 from mlstore.engine.lineage import CatalogEntries
 from mlstore.engine.search import computable_views, search_catalog
 from mlstore.engine.writing import registration
+from mlstore.engine.writing.backfilling import begin_live
 from mlstore.face.base import Face, user
 from mlstore.schema.functions import import_module
 from mlstore.schema.record import Definition
+from mlstore.schema.window_view import WindowView
 
 
 class Definitions(Face):
@@ -50,7 +52,11 @@ class Definitions(Face):
                 return self.plan(*definitions)
         with self._session.writing() as writing:
             steps = registration.plan_registration(writing.catalog, definitions)
-            return registration.apply_registration(writing, steps, author=author or user(), message=message)
+            plan = registration.apply_registration(writing, steps, author=author or user(), message=message)
+        for step in steps:
+            if step.entry is not None and isinstance(step.entry.definition, WindowView):
+                begin_live(self._session, step.entry.name)
+        return plan
 
     def catalog(
         self, search: str | None = None, *, tag: str | None = None, owner: str | None = None, kind: str | None = None

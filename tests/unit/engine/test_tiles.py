@@ -8,7 +8,7 @@ import pytest
 
 import mlstore as ml
 from mlstore.engine.windows.tilekeeping import live_mark, plans_over
-from mlstore.engine.windows.tiles import TILES
+from mlstore.engine.windows.tiles import TILES, tile_plan
 
 NOW = datetime(2024, 5, 10, tzinfo=UTC)
 USER = ml.Entity("user", keys={"user_id": ml.int64})
@@ -141,3 +141,27 @@ def test_a_view_without_what_tiles_keep_has_none(store: ml.Store) -> None:
 
     assert store.backfill("last") == 0
     assert store.online_features(["last"], {"user_id": 1}, now=NOW)["amount_last_last_2_rows"] == 1.0
+
+
+def test_a_view_over_no_events_has_its_tiles_from_the_start(tmp_path):
+    user = ml.Entity("user", keys={"user_id": ml.int64})
+    orders = ml.Table("orders", schema={"user_id": ml.int64, "amount": ml.float64}, key=["user_id"], timestamp="ts")
+    spent = ml.WindowView("spent", entity=user, source=orders, aggregations=[ml.agg("amount", "sum", windows="1h")])
+    with ml.open(tmp_path / "shop.mls") as store:
+        store.apply(user, orders)
+        store.apply(spent)
+        store.write("orders", {"user_id": [7, 7], "ts": ["2026-05-01T10:00", "2026-05-01T10:30"], "amount": [1.0, 2.0]})
+        late = ml.WindowView("late", entity=user, source=orders, aggregations=[ml.agg("amount", "sum", windows="1h")])
+        store.apply(late)
+
+        answer = store.online_features(["spent"], {"user_id": 7}, now="2026-05-01T10:45")
+
+        assert answer == {"user_id": 7, "amount_sum_1h": 3.0}
+        assert [is_live_now(store, name) for name in ("spent", "late")] == [True, False]
+        assert store.verify().checks["tiles"] > 0
+
+
+def is_live_now(store, name):
+    with store._session.writing() as context:
+        plan = tile_plan(context.catalog.relation(name))
+        return plan is not None and live_mark(context, plan) is not None

@@ -42,6 +42,14 @@ def backfill(session: Session, name: str, progress: Progress | None) -> int:
     return filled
 
 
+def begin_live(session: Session, name: str) -> None:
+    """The tiles of a window view over no events are all there from the start; those of events that are there wait for a backfill."""
+    with session.writing() as context:
+        plan = None if context.scope.ancestry else _plan(context, name)
+        if plan is not None and live_mark(context, plan) is None and not len(next_keys(context, plan, b"", 1)):
+            _step(context, plan, _start(context, plan))
+
+
 def _plan(context: WriteContext, name: str) -> TilePlan | None:
     relation = context.catalog.relation(name)
     if relation.window is None:
