@@ -44,9 +44,9 @@ SHORTEST_ID = 6
 
 _U64 = FixedFields(">Q")
 _LINE = FixedFields(">I")
-_FEED_KEY = FixedFields(">IIQH")
-_LINE_SEQ = FixedFields(">IQ")
-_FORK_KEY = FixedFields(">IQI")
+FEED_KEY = FixedFields(">IIQH")
+LINE_SEQ = FixedFields(">IQ")
+FORK_KEY = FixedFields(">IQI")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,31 +102,31 @@ def record_commit(
     before = newest_id(writer, scope)
     parents = tuple(parent for parent in (before, None if merged is None else merged.id) if parent is not None)
     if merged is not None:
-        writer.put(MERGES, _LINE_SEQ.pack(line, seq), _LINE_SEQ.pack(merged.line, merged.seq))
+        writer.put(MERGES, LINE_SEQ.pack(line, seq), LINE_SEQ.pack(merged.line, merged.seq))
     commit, body = seal_commit(seq=seq, line=line, parents=parents, author=author, message=message, time_us=time_us, changes=changes)
     writer.put(COUNTERS, b"time", _U64.pack(time_us))
-    writer.put(COMMITS, _LINE_SEQ.pack(line, seq), body)
-    writer.put(COMMIT_IDS, bytes.fromhex(commit.id), _LINE_SEQ.pack(line, seq))
+    writer.put(COMMITS, LINE_SEQ.pack(line, seq), body)
+    writer.put(COMMIT_IDS, bytes.fromhex(commit.id), LINE_SEQ.pack(line, seq))
     for place, change in enumerate(changes):
-        writer.put(FEED, _FEED_KEY.pack(change.table_id, line, seq, place), b"")
+        writer.put(FEED, FEED_KEY.pack(change.table_id, line, seq, place), b"")
     return commit
 
 
 def is_indexed(reader: Reader, commit: Commit) -> bool:
     """Whether the commit's id, which is the hash of its content, was given to it when it was made."""
-    return reader.get(COMMIT_IDS, bytes.fromhex(commit.id)) == _LINE_SEQ.pack(commit.line, commit.seq)
+    return reader.get(COMMIT_IDS, bytes.fromhex(commit.id)) == LINE_SEQ.pack(commit.line, commit.seq)
 
 
 def head(reader: Reader, line: int, bound: int = LIVE) -> Commit | None:
     """The newest commit of a line, up to a bound."""
-    found = reader.last(COMMITS, _LINE_SEQ.pack(line, 0), _LINE_SEQ.pack(line, bound) + b"\0")
+    found = reader.last(COMMITS, LINE_SEQ.pack(line, 0), LINE_SEQ.pack(line, bound) + b"\0")
     return None if found is None else decode_commit(found[1])
 
 
 def newest_id(reader: Reader, scope: Scope) -> str | None:
     """The id of the newest commit seen from a place."""
     for line, bound in scope.layers():
-        found = reader.last(COMMITS, _LINE_SEQ.pack(line, 0), _LINE_SEQ.pack(line, bound) + b"\0")
+        found = reader.last(COMMITS, LINE_SEQ.pack(line, 0), LINE_SEQ.pack(line, bound) + b"\0")
         if found is not None:
             return commit_id(found[1])
     return None
@@ -140,7 +140,7 @@ def newest(reader: Reader, scope: Scope) -> Commit | None:
 def commits(reader: Reader, scope: Scope) -> Iterator[Commit]:
     """The commits a handle can see, newest first."""
     for line, bound in scope.layers():
-        span = _LINE_SEQ.pack(line, 0), _LINE_SEQ.pack(line, bound) + b"\0"
+        span = LINE_SEQ.pack(line, 0), LINE_SEQ.pack(line, bound) + b"\0"
         for _, packed in reader.scan(COMMITS, start=span[0], stop=span[1], reverse=True):
             yield decode_commit(packed)
 
@@ -197,7 +197,7 @@ def create_line(writer: Writer, ancestry: tuple[tuple[int, int], ...]) -> Scope:
     line = take_numbers(writer, "line")
     writer.put(LINES, _LINE.pack(line), encode_fields(ancestry))
     for parent, fork in ancestry:
-        writer.put(FORKS, _FORK_KEY.pack(parent, fork, line), b"")
+        writer.put(FORKS, FORK_KEY.pack(parent, fork, line), b"")
     return Scope(line, LIVE, ancestry)
 
 
@@ -209,13 +209,13 @@ def all_scopes(reader: Reader) -> Iterator[Scope]:
 
 def newest_fork(reader: Reader, line: int) -> int | None:
     """The greatest sequence up to which another line sees this one."""
-    found = reader.last(FORKS, _FORK_KEY.pack(line, 0, 0), _FORK_KEY.pack(line + 1, 0, 0))
-    return None if found is None else int(_FORK_KEY.unpack(found[0])[1])
+    found = reader.last(FORKS, FORK_KEY.pack(line, 0, 0), FORK_KEY.pack(line + 1, 0, 0))
+    return None if found is None else int(FORK_KEY.unpack(found[0])[1])
 
 
 def forks(reader: Reader, line: int) -> list[tuple[int, int]]:
     """(sequence, line that sees this one up to there) of every fork, ascending."""
-    return [_FORK_KEY.unpack(key)[1:] for key, _ in reader.scan_prefix(FORKS, _LINE.pack(line))]
+    return [FORK_KEY.unpack(key)[1:] for key, _ in reader.scan_prefix(FORKS, _LINE.pack(line))]
 
 
 def find_ref(reader: Reader, name: str) -> Ref | None:
@@ -262,7 +262,7 @@ def delete_tag(writer: Writer, name: str) -> Commit:
         known = ", ".join(sorted(tags(writer))) or "none yet"
         raise UnknownVersionError(f"no snapshot {name!r}", hint=f"snapshots: {known}")
     put_ref(writer, name, replace(ref, kind="gone"))
-    packed = writer.get(COMMITS, _LINE_SEQ.pack(ref.line, ref.seq))
+    packed = writer.get(COMMITS, LINE_SEQ.pack(ref.line, ref.seq))
     assert packed is not None
     return decode_commit(packed)
 
@@ -342,7 +342,7 @@ def _as_of_time(reader: Reader, scope: Scope, time_us: int, given: date) -> Comm
         commit = head(reader, line, low)
         if commit is not None and commit.time_us <= time_us:
             return commit
-    oldest = reader.first(COMMITS, _LINE_SEQ.pack(scope.line, 0), _LINE_SEQ.pack(scope.line, LIVE))
+    oldest = reader.first(COMMITS, LINE_SEQ.pack(scope.line, 0), LINE_SEQ.pack(scope.line, LIVE))
     since = f"the oldest commit is of {decode_commit(oldest[1]).time:%Y-%m-%d %H:%M:%S.%f} UTC" if oldest else "nothing was committed yet"
     kind = "time" if isinstance(given, datetime) else "date"
     raise UnknownVersionError(f"the store had no commit at the {kind} {given}", hint=since)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 import mlstore as ml
+from mlstore.engine.asking import reader as reader_module
 from tests.support.worlds import SECOND, shrink_limits
 
 
@@ -31,3 +33,17 @@ def clock(store: ml.Store) -> Clock:
     clock = Clock()
     store._session.clock_us = clock
     return clock
+
+
+@pytest.fixture
+def glances(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many records each quick look asked for."""
+    seen: list[int] = []
+    original = reader_module.glance
+
+    def glance(environment: Any, space: Any, keys: Any, *rest: Any) -> Any:
+        seen.append(len(keys))
+        return original(environment, space, keys, *rest)
+
+    monkeypatch.setattr(reader_module, "glance", glance)
+    return seen

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pytest
 
 import mlstore as ml
-from mlstore.engine.asking import reader as reader_module
 
 USER = ml.Entity("user", keys={"user_id": ml.int64})
 NOON = "2024-05-01T00:30"
@@ -26,20 +25,6 @@ def shop(store: ml.Store) -> ml.Store:
     store.write("spend", {"user_id": [7, -8], "event_timestamp": ["2024-05-01"] * 2, "amount": [3, None], "note": ["a", "é"]})
     store.write("visits", {"user_id": [7, 9], "event_timestamp": ["2024-05-01", "2024-04-01"], "count": [2, 5]})
     return store
-
-
-@pytest.fixture
-def glances(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many records each quick look asked for."""
-    seen: list[int] = []
-    original = reader_module.glance
-
-    def glance(environment: Any, space: Any, keys: Any, *rest: Any) -> Any:
-        seen.append(len(keys))
-        return original(environment, space, keys, *rest)
-
-    monkeypatch.setattr(reader_module, "glance", glance)
-    return seen
 
 
 def prepared(store: ml.Store, features: list[str], **options: Any) -> ml.OnlineReader:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 import mlstore as ml
-from mlstore.engine.asking import reader as reader_module
 
 USER = ml.Entity("user", keys={"user_id": ml.int64})
 ROUTE = ml.Entity("route", keys={"carrier": ml.string, "stop": ml.int32})
@@ -36,20 +35,6 @@ def shop(store: ml.Store) -> ml.Store:
     store.write("delays", {"carrier": "AA", "stop": 1, **at, "minutes": 4.5})
     store.write("weather", {**at, "temp": 20.5})
     return store
-
-
-@pytest.fixture
-def glances(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many records each quick look asked for."""
-    seen: list[int] = []
-    original = reader_module.glance
-
-    def glance(environment: Any, space: Any, keys: Any, *rest: Any) -> Any:
-        seen.append(len(keys))
-        return original(environment, space, keys, *rest)
-
-    monkeypatch.setattr(reader_module, "glance", glance)
-    return seen
 
 
 NOON = "2024-05-01T00:30"

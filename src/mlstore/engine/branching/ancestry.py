@@ -1,12 +1,9 @@
 """Ancestry: what of each line a place has in it, by fork and by merge, and the newest commit that two places have in common."""
 
-from mlstore.engine.versions import MERGES, Scope, head, line_scope
+from mlstore.engine.versions import LINE_SEQ, MERGES, Scope, head, line_scope
 from mlstore.errors import UnknownVersionError
 from mlstore.format.manifest import Commit
-from mlstore.format.packed import FixedFields
 from mlstore.storage.transaction import Reader
-
-_PLACE = FixedFields(">IQ")
 
 
 def reach(reader: Reader, scope: Scope) -> dict[int, int]:
@@ -19,9 +16,9 @@ def reach(reader: Reader, scope: Scope) -> dict[int, int]:
         if bound <= known:
             continue
         found[line] = bound
-        merges = reader.scan(MERGES, start=_PLACE.pack(line, known + 1), stop=_PLACE.pack(line, bound) + b"\0")
+        merges = reader.scan(MERGES, start=LINE_SEQ.pack(line, known + 1), stop=LINE_SEQ.pack(line, bound) + b"\0")
         for _, merged in merges:
-            other, seq = _PLACE.unpack(merged)
+            other, seq = LINE_SEQ.unpack(merged)
             try:
                 waiting += line_scope(reader, other, seq).layers()
             except UnknownVersionError:

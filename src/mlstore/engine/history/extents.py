@@ -74,6 +74,11 @@ def list_extents(reader: Reader, segment: int) -> list[int]:
     return [KEY.unpack(key)[1] for key, _ in keys]
 
 
+def stored_segments(reader: Reader) -> set[int]:
+    """The segments that have extents in the file, be it orphans."""
+    return {KEY.unpack(key)[0] for key, _ in reader.scan(EXTENTS, keys_only=True)}
+
+
 def is_stored(reader: Reader, segment: int) -> bool:
     """Whether a segment is in the file; orphans of one that is gone do not count."""
     found = reader.scan(EXTENTS, start=KEY.pack(segment, HEAD), stop=KEY.pack(segment, HEAD + 1), keys_only=True)

@@ -4,10 +4,23 @@ from collections.abc import Iterator
 
 from mlstore.engine.branching.branches import REFLOG
 from mlstore.engine.catalog import entry_digests
-from mlstore.engine.history.extents import EXTENTS
+from mlstore.engine.history.extents import stored_segments
 from mlstore.engine.history.staging import STAGED
 from mlstore.engine.mirror import find_mirror
-from mlstore.engine.versions import COMMIT_IDS, COMMITS, FEED, FORKS, MERGES, all_scopes, find_ref, named, read_counter
+from mlstore.engine.versions import (
+    COMMIT_IDS,
+    COMMITS,
+    FEED,
+    FEED_KEY,
+    FORK_KEY,
+    FORKS,
+    LINE_SEQ,
+    MERGES,
+    all_scopes,
+    find_ref,
+    named,
+    read_counter,
+)
 from mlstore.engine.writing.upkeep import TRASH
 from mlstore.errors import CorruptionError
 from mlstore.format.manifest import Commit, decode_commit
@@ -15,17 +28,13 @@ from mlstore.format.packed import FixedFields
 from mlstore.storage.keyspace import Keyspace
 from mlstore.storage.transaction import Reader
 
-_PLACE = FixedFields(">IQ")  # line, seq
-_FEED_KEY = FixedFields(">IIQH")
-_FORK_KEY = FixedFields(">IQI")
 _SEGMENT = FixedFields(">Q")
-_EXTENT_KEY = FixedFields(">QH")
 
 
 def find_index_faults(reader: Reader) -> Iterator[str]:
     """What does not fit together."""
     try:
-        told = {_PLACE.unpack(key): decode_commit(packed) for key, packed in reader.scan(COMMITS)}
+        told = {LINE_SEQ.unpack(key): decode_commit(packed) for key, packed in reader.scan(COMMITS)}
         yield from _find_misplaced_commits(reader, told)
         yield from _find_wrong_feed(reader, told)
         yield from _find_wrong_lines(reader)
@@ -44,10 +53,10 @@ def _find_misplaced_commits(reader: Reader, told: Commits) -> Iterator[str]:
     by_id = {commit.id: place for place, commit in told.items()}
     if any((commit.line, commit.seq) != place for place, commit in told.items()):
         yield "a commit is kept under another place than its own"
-    if {bytes.fromhex(commit_id): _PLACE.pack(*place) for commit_id, place in by_id.items()} != dict(reader.scan(COMMIT_IDS)):
+    if {bytes.fromhex(commit_id): LINE_SEQ.pack(*place) for commit_id, place in by_id.items()} != dict(reader.scan(COMMIT_IDS)):
         yield "the index of commit ids is not that of the commits"
     merged = {place: by_id.get(commit.parents[1]) for place, commit in told.items() if len(commit.parents) == 2}
-    if merged != {_PLACE.unpack(key): _PLACE.unpack(place) for key, place in reader.scan(MERGES)}:
+    if merged != {LINE_SEQ.unpack(key): LINE_SEQ.unpack(place) for key, place in reader.scan(MERGES)}:
         yield "the index of merges is not that of the commits"
 
 
@@ -59,14 +68,14 @@ def _find_wrong_feed(reader: Reader, told: Commits) -> Iterator[str]:
         if line in lines
         for place, change in enumerate(commit.changes)
     }
-    if feed != {_FEED_KEY.unpack(key) for key, _ in reader.scan(FEED)}:
+    if feed != {FEED_KEY.unpack(key) for key, _ in reader.scan(FEED)}:
         yield "the change feed is not that of the commits"
 
 
 def _find_wrong_lines(reader: Reader) -> Iterator[str]:
     scopes = {scope.line: scope for scope in all_scopes(reader)}
     forks = {(parent, fork, line) for line, scope in scopes.items() for parent, fork in scope.ancestry}
-    if forks != {_FORK_KEY.unpack(key) for key, _ in reader.scan(FORKS)}:
+    if forks != {FORK_KEY.unpack(key) for key, _ in reader.scan(FORKS)}:
         yield "the index of forks is not that of the lines"
     for line, scope in scopes.items():
         # A line sees what its parent sees up to the fork: nothing else, and never itself.
@@ -96,7 +105,7 @@ def _find_wrong_catalog(reader: Reader, told: Commits) -> Iterator[str]:
 
 def _find_low_counters(reader: Reader, told: Commits) -> Iterator[str]:
     seqs = [seq for _, seq in told]
-    segments = [_EXTENT_KEY.unpack(key)[0] for key, _ in reader.scan(EXTENTS, keys_only=True)]
+    segments = list(stored_segments(reader))
     segments += [_SEGMENT.unpack(key)[0] for space in (STAGED, TRASH) for key, _ in reader.scan(space)]
     used = {
         "seq": max(seqs, default=0),

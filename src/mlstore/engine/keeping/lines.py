@@ -9,7 +9,7 @@ from mlstore.engine.history.shadows import SHADOWS
 from mlstore.engine.history.tail import TAIL
 from mlstore.engine.retained import drop_spans
 from mlstore.engine.session import WriteContext
-from mlstore.engine.versions import FEED, FORKS, LINES, forks, line_scope, named, read_counter
+from mlstore.engine.versions import FEED, FORK_KEY, FORKS, LINES, forks, line_scope, named, read_counter
 from mlstore.engine.windows.tilekeeping import MARKS
 from mlstore.engine.windows.tiles import TILES
 from mlstore.engine.writing.upkeep import TRASH
@@ -20,7 +20,6 @@ from mlstore.storage.transaction import Reader, Writer
 _LINE = FixedFields(">I")
 _OWNER = FixedFields(">II")
 _SEGMENT = FixedFields(">Q")
-_FORK_KEY = FixedFields(">IQI")
 _FORK = FixedFields(">Q")
 
 
@@ -49,7 +48,7 @@ def needed_lines(reader: Reader, now_us: int) -> set[int]:
 
 def _drop_line(writer: Writer, line: int) -> None:
     for parent, fork in line_scope(writer, line).ancestry:
-        writer.delete(FORKS, _FORK_KEY.pack(parent, fork, line))
+        writer.delete(FORKS, FORK_KEY.pack(parent, fork, line))
         _hand_down(writer, parent, fork)
     for table in range(1, read_counter(writer, "table") + 1):
         for entry in list_entries(writer, table, line):

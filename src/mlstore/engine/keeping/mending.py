@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from mlstore.engine import audit
 from mlstore.engine.branching.branches import REFLOG, reflog
 from mlstore.engine.catalog import CATALOG, load_catalog, read_entry
-from mlstore.engine.history.extents import EXTENTS
+from mlstore.engine.history.extents import stored_segments
 from mlstore.engine.history.segments import SEGMENTS
 from mlstore.engine.history.tail import CLOCKS_BYTES, TAIL, decode_clocks
 from mlstore.engine.versions import (
@@ -17,8 +17,11 @@ from mlstore.engine.versions import (
     COMMITS,
     COUNTERS,
     FEED,
+    FEED_KEY,
     FIRST_LINE,
+    FORK_KEY,
     FORKS,
+    LINE_SEQ,
     LINES,
     MAIN,
     MERGES,
@@ -44,11 +47,7 @@ from mlstore.storage.keyspace import Keyspace
 from mlstore.storage.transaction import Writer
 
 _LINE = FixedFields(">I")
-_PLACE = FixedFields(">IQ")
-_FEED_KEY = FixedFields(">IIQH")
-_FORK_KEY = FixedFields(">IQI")
 _NUMBER = FixedFields(">Q")
-_EXTENT_KEY = FixedFields(">QH")
 
 
 def mend_records(writer: Writer, now_us: int) -> Iterator[str]:
@@ -66,7 +65,7 @@ def mend_records(writer: Writer, now_us: int) -> Iterator[str]:
         writer.delete_range(REFLOG)
         yield "the moves of branches"
     yield from _mend_lines(writer)
-    told = {_PLACE.unpack(key): decode_commit(packed) for key, packed in writer.scan(COMMITS)}
+    told = {LINE_SEQ.unpack(key): decode_commit(packed) for key, packed in writer.scan(COMMITS)}
     yield from _mend_names(writer, told, now_us)
     _index_commits(writer, told)
     yield from _mend_audit(writer, now_us)
@@ -76,7 +75,7 @@ def mend_records(writer: Writer, now_us: int) -> Iterator[str]:
 
 def _read_commit(key: bytes, packed: bytes) -> object:
     commit = decode_commit(packed)
-    if _PLACE.unpack(key) != (commit.line, commit.seq):
+    if LINE_SEQ.unpack(key) != (commit.line, commit.seq):
         raise CorruptionError("a commit in the place of another")
     return commit
 
@@ -103,7 +102,7 @@ def _mend_lines(writer: Writer) -> Iterator[str]:
     writer.delete_range(FORKS)
     for scope in all_scopes(writer):
         for parent, fork in scope.ancestry:
-            writer.put(FORKS, _FORK_KEY.pack(parent, fork, scope.line), b"")
+            writer.put(FORKS, FORK_KEY.pack(parent, fork, scope.line), b"")
 
 
 def _mend_names(writer: Writer, told: dict[tuple[int, ...], Commit], now_us: int) -> Iterator[str]:
@@ -125,11 +124,11 @@ def _index_commits(writer: Writer, told: dict[tuple[int, ...], Commit]) -> None:
     lines = {scope.line for scope in all_scopes(writer)}
     by_id = {commit.id: place for place, commit in told.items()}
     for (line, seq), commit in told.items():
-        writer.put(COMMIT_IDS, bytes.fromhex(commit.id), _PLACE.pack(line, seq))
+        writer.put(COMMIT_IDS, bytes.fromhex(commit.id), LINE_SEQ.pack(line, seq))
         if len(commit.parents) == 2 and commit.parents[1] in by_id:
-            writer.put(MERGES, _PLACE.pack(line, seq), _PLACE.pack(*by_id[commit.parents[1]]))
+            writer.put(MERGES, LINE_SEQ.pack(line, seq), LINE_SEQ.pack(*by_id[commit.parents[1]]))
         for place, change in enumerate(commit.changes) if line in lines else ():
-            writer.put(FEED, _FEED_KEY.pack(change.table_id, line, seq, place), b"")
+            writer.put(FEED, FEED_KEY.pack(change.table_id, line, seq, place), b"")
 
 
 def _mend_audit(writer: Writer, now_us: int) -> Iterator[str]:
@@ -176,7 +175,7 @@ def _is_homeless(writer: Writer, key: bytes, kept: dict[bytes, bytes]) -> bool:
 def _raise_counters(writer: Writer, told: dict[tuple[int, ...], Commit]) -> None:
     entries = [decode_record(SegmentEntry, packed) for _, packed in _readable(writer, SEGMENTS)]
     definitions = [read_entry(key, packed) for key, packed in writer.scan(CATALOG)]
-    extents = [_EXTENT_KEY.unpack(key)[0] for key, _ in writer.scan(EXTENTS, keys_only=True)]
+    extents = list(stored_segments(writer))
     most = {
         "seq": max([seq for _, seq in told] + [entry.max_seq for entry in entries] + [entry.seq for entry in definitions], default=0),
         "segment": max(extents, default=0),

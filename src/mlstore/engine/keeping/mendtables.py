@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from mlstore.engine.catalog import Relation, load_catalog
 from mlstore.engine.history import online
-from mlstore.engine.history.extents import EXTENTS, drop_extents, put_extent
+from mlstore.engine.history.extents import drop_extents, put_extent, stored_segments
 from mlstore.engine.history.offline import STATES, History, Shelves, load_state, put_state
 from mlstore.engine.history.segments import (
     DELETES,
@@ -43,13 +43,12 @@ from mlstore.format.manifest import (
 )
 from mlstore.format.packed import FixedFields
 from mlstore.format.rows import peek, revision_of
-from mlstore.format.segment import PAD, SegmentHeader, encode_header, header_checksum, is_intact
+from mlstore.format.segment import PAD, BufferRef, SegmentHeader, encode_header, header_checksum, is_intact
 from mlstore.storage.keyspace import Keyspace, prefix_end
 from mlstore.storage.mapped_value import MappedValue
 from mlstore.storage.transaction import Reader, Writer
 
 _NUMBER = FixedFields(">Q")
-_EXTENT_KEY = FixedFields(">QH")
 _OWNER = FixedFields(">II")
 _ENTRY_KEY = FixedFields(">IIQ")
 _OF_TABLES = (SEGMENTS, TAIL, online.ONLINE, online.KEPT, SHADOWS, STATES, DELETES)
@@ -122,8 +121,8 @@ def _fetcher(extents: dict[int, MappedValue]) -> Callable[[int], pa.Buffer]:
     return lambda extent: pa.foreign_buffer(extents[extent].address, extents[extent].size, base=extents[extent])
 
 
-def _is_whole(ref: object, extents: dict[int, MappedValue], fetch: Callable[[int], pa.Buffer]) -> bool:
-    return ref.extent in extents and is_intact(ref, fetch)  # type: ignore[attr-defined,arg-type]
+def _is_whole(ref: BufferRef, extents: dict[int, MappedValue], fetch: Callable[[int], pa.Buffer]) -> bool:
+    return ref.extent in extents and is_intact(ref, fetch)
 
 
 def _feature_name(relation: Relation, number: int) -> str:
@@ -250,7 +249,7 @@ def drop_strangers(context: WriteContext) -> Iterator[str]:
     for space in (STAGED, TRASH, TILES, MARKS):  # tiles are made anew by a backfill
         writer.delete_range(space)
     listed = {_ENTRY_KEY.unpack(key)[2] for key, _ in writer.scan(SEGMENTS)}
-    stored = {_EXTENT_KEY.unpack(key)[0] for key, _ in writer.scan(EXTENTS, keys_only=True)}
+    stored = stored_segments(writer)
     for segment in sorted(stored - listed):
         drop_extents(writer, segment)
 

@@ -4,7 +4,6 @@ One transaction writes down which versions stay, so that from its commit on no o
 which only those saw are written anew, in transactions of bounded size. What a kill leaves undone, merges and `optimize` do.
 """
 
-import struct
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,26 +21,13 @@ from mlstore.engine.keeping.lines import needed_lines, sweep_lines
 from mlstore.engine.keeping.rewriting import count_gone, each_line, rewrite_wasteful
 from mlstore.engine.retained import Span, Spans, join_spans, load_spans, put_spans
 from mlstore.engine.session import ReadContext, Session, WriteContext
-from mlstore.engine.versions import (
-    COMMITS,
-    LIVE,
-    MERGES,
-    Scope,
-    all_scopes,
-    commits,
-    line_scope,
-    named,
-    tags,
-    take_numbers,
-)
+from mlstore.engine.versions import COMMITS, LINE_SEQ, LIVE, MERGES, Scope, all_scopes, commits, line_scope, named, tags, take_numbers
 from mlstore.engine.writing import upkeep
 from mlstore.engine.writing.upkeep import Mask
 from mlstore.schema.durations import format_duration
 from mlstore.storage.transaction import Reader
 
 RETAIN = "retain"
-
-_PLACE = struct.Struct(">IQ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +108,7 @@ def plan_retention(context: ReadContext, policy: Policy, now_us: int) -> RetainP
         spans[line] = join_spans(wanted) if old is None else join_spans(wanted).within(old)
     kept = readable = 0
     for key, _ in reader.scan(COMMITS, keys_only=True):
-        line, seq = _PLACE.unpack(key)
+        line, seq = LINE_SEQ.unpack(key)
         if line in lines:
             old, new = before[line], spans.get(line, before[line])
             readable += old is None or old.holds(seq)
@@ -191,9 +177,9 @@ def _add_merged(reader: Reader, found: dict[int, list[Span]], lines: set[int]) -
         line, (first, last) = waiting.pop()
         older: dict[int, int] = {}
         newer: list[tuple[int, int]] = []
-        for key, merged in reader.scan(MERGES, start=_PLACE.pack(line, 0), stop=_PLACE.pack(line, last) + b"\0"):
-            other, bound = _PLACE.unpack(merged)
-            if _PLACE.unpack(key)[1] < first:
+        for key, merged in reader.scan(MERGES, start=LINE_SEQ.pack(line, 0), stop=LINE_SEQ.pack(line, last) + b"\0"):
+            other, bound = LINE_SEQ.unpack(merged)
+            if LINE_SEQ.unpack(key)[1] < first:
                 older[other] = bound
             else:
                 newer.append((other, bound))

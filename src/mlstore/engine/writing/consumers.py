@@ -10,16 +10,15 @@ from typing import Any, Self
 
 from mlstore.engine.catalog import Relation
 from mlstore.engine.session import ReadContext, WriteContext
-from mlstore.engine.versions import Scope, take_numbers
+from mlstore.engine.versions import LINE_SEQ, Scope, take_numbers
 from mlstore.errors import CorruptionError, StoreBusyError, UsageError
 from mlstore.format.manifest import EPOCH, decode_fields, encode_fields
-from mlstore.format.packed import CURE, FixedFields
+from mlstore.format.packed import CURE
 from mlstore.storage.keyspace import declare
 from mlstore.storage.transaction import Reader
 
 CONSUMERS = declare("consumers")  # name \0 | line | seq -> table, position, rows, refused, time
 
-_LINE_SEQ = FixedFields(">IQ")
 
 Position = Any  # what a source says of itself: None, numbers, texts, lists and dicts of them
 
@@ -59,7 +58,7 @@ class Progress:
         seq = take_numbers(context.writer, "seq")
         record = replace(self, position=position, rows=self.rows + rows, refused=self.refused + refused, time_us=context.now_us, seq=seq)
         fields = [record.table, record.position, record.rows, record.refused, record.time_us]
-        context.writer.put(CONSUMERS, _prefix(self.name) + _LINE_SEQ.pack(context.scope.line, seq), encode_fields(fields))
+        context.writer.put(CONSUMERS, _prefix(self.name) + LINE_SEQ.pack(context.scope.line, seq), encode_fields(fields))
         return record
 
     def shown(self, label: str) -> ConsumerState:
@@ -98,13 +97,13 @@ def _find(reader: Reader, scope: Scope, name: str) -> Progress | None:
     """The newest record within the bounds of the lines seen, the own line first: it was put after all that is seen of the others."""
     prefix = _prefix(name)
     for line, bound in scope.layers():
-        found = reader.last(CONSUMERS, prefix + _LINE_SEQ.pack(line, 0), prefix + _LINE_SEQ.pack(line, bound) + b"\0")
+        found = reader.last(CONSUMERS, prefix + LINE_SEQ.pack(line, 0), prefix + LINE_SEQ.pack(line, bound) + b"\0")
         if found is not None:
             fields = decode_fields(found[1])
             if [type(field) for place, field in enumerate(fields) if place != 1] != [int] * 4:  # the position is the source's own
                 raise CorruptionError(f"consumer {name!r}: its record says what cannot be: {fields!r:.80}", hint=CURE)
             table, position, rows, refused, time_us = fields
-            return Progress(name, table, position, rows, refused, time_us, _LINE_SEQ.unpack(found[0][len(prefix) :])[1])
+            return Progress(name, table, position, rows, refused, time_us, LINE_SEQ.unpack(found[0][len(prefix) :])[1])
     return None
 
 
