@@ -13,7 +13,7 @@ import mlstore as ml
 from tests.support.crash_limits import shrink_limits
 from tests.support.processes import Child, Parent
 
-EVENTS = 6000
+EVENTS = 60_000  # more than all lives together can take in
 LIVES = 12
 
 
