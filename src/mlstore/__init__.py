@@ -11,7 +11,7 @@ from mlstore.engine.asking.reading import Rows
 from mlstore.engine.asking.skew import SkewReport
 from mlstore.engine.branching.branches import Branch, RefMove
 from mlstore.engine.branching.diff import Diff, TableDiff
-from mlstore.engine.catalog import CatalogEntry
+from mlstore.engine.entries import CatalogEntry
 from mlstore.engine.joining.asof_join import asof_join
 from mlstore.engine.keeping.forensics import DumpedRecord
 from mlstore.engine.keeping.freshness import Freshness, ViewFreshness

@@ -84,3 +84,19 @@ def test_a_version_is_read_after_a_feature_was_widened(
     write_later(store, {"card": [1, 2], "event_timestamp": ["2024-01-01", "2024-01-02"], "amount": [2**40, 2**41]})
 
     assert ask(store.at("v1")) == before
+
+
+@pytest.mark.parametrize("ask", WAYS_TO_READ.values(), ids=WAYS_TO_READ)
+def test_a_version_that_knows_several_revisions_is_read_beside_rows_of_later_ones(
+    store: ml.Store, nulls: str, ask: Callable[[ml.Store], object]
+) -> None:
+    """A row of a later revision was taken from behind the rows of those that the version knows."""
+    store.apply(spend(nulls, amount=ml.int32))
+    store.write("spend", {"card": [1], "event_timestamp": ["2024-01-02"], "amount": [6]})
+    store.snapshot("v2")
+    before = ask(store.at("v2"))
+    store.apply(spend(nulls, amount=ml.int32, note=ml.string))
+
+    store.write("spend", {"card": [2], "event_timestamp": ["2024-01-03"], "amount": [7], "note": ["a"]})
+
+    assert ask(store.at("v2")) == before

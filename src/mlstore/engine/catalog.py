@@ -1,85 +1,49 @@
 """The catalogue: every definition the file ever had, by name, version and revision.
 
-An entry is written once and never changed; a table's data hangs on its number. A *version* (`weather@2`) is another table;
-a *revision* is the same table with more features or wider numbers.
+A table's data hangs on its number. A *version* (`weather@2`) is another table; a *revision* is the same table with other features or
+types. What was withdrawn is known to older versions only; its rows stay for them.
 """
 
-from collections.abc import Callable, Collection, Hashable, Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from hashlib import blake2b
 from typing import Any, TypeVar
 
+from mlstore.engine.entries import CATALOG, CatalogEntry, read_entry
 from mlstore.engine.lazy import lazy
-from mlstore.engine.versions import FIRST_LINE, Scope, read_counter, take_numbers
-from mlstore.errors import CorruptionError, DefinitionError, UnknownNameError, UsageError
+from mlstore.engine.versions import Scope, read_counter
+from mlstore.errors import DefinitionError, UnknownNameError, UsageError
 from mlstore.format.keys import KeySpec
-from mlstore.format.manifest import EPOCH, decode_fields, encode_fields, is_time
-from mlstore.format.packed import CURE, FixedFields
 from mlstore.format.rows import RowPlan, RowReader, compile_plan
 from mlstore.format.values import ValueForm, compile_form
 from mlstore.schema.arguments import Argument, ondemand_layout, resolve_arguments
-from mlstore.schema.dtypes import DType
+from mlstore.schema.dtypes import DType, widens
 from mlstore.schema.entity import Entity
 from mlstore.schema.layout import Field, Layout, table_layout, view_layout
 from mlstore.schema.ondemand import OnDemandView
 from mlstore.schema.outputs import Output, resolve_outputs, window_layout
-from mlstore.schema.record import Definition, from_record, to_record
+from mlstore.schema.record import Definition
 from mlstore.schema.reference import Reference, parse_reference
 from mlstore.schema.service import FeatureService
 from mlstore.schema.table import Table
 from mlstore.schema.view import FeatureView
 from mlstore.schema.window_view import WindowView
-from mlstore.storage.keyspace import declare
-from mlstore.storage.transaction import Reader, Writer
-
-CATALOG = declare("catalog")
-
-KINDS = {
-    Entity: "entity",
-    FeatureView: "view",
-    WindowView: "window",
-    Table: "table",
-    OnDemandView: "on_demand",
-    FeatureService: "service",
-}
+from mlstore.storage.transaction import Reader
 
 REMEMBERED = 1024
 DEEPEST = 64  # on-demand views one upon the other
 
-Answer = TypeVar("Answer")
+WHOLE = 0  # the revision, which nothing is stored in, of rows with all features that their table ever had
 
-_SUFFIX = FixedFields(">II")
-_LINE = FixedFields(">I")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
-class CatalogEntry:
-    """One definition as registered: kind, name, version, revision, the definition, and since when.
+class Revision:
+    """What a revision says of rows: features, and the number of each."""
 
-    `table` is the number its data hangs on (0 for entities and services); `seq` bounds the versions of its `line` that do not know it.
-    """
-
-    kind: str
-    name: str
-    version: int
-    revision: int
-    definition: Definition
-    table: int
-    seq: int
-    time_us: int
-    line: int = FIRST_LINE
-
-    @property
-    def created(self) -> datetime:
-        """When it was registered, UTC."""
-        return EPOCH + timedelta(microseconds=self.time_us)
-
-    @property
-    def label(self) -> str:
-        """The name as written in references: `weather`, `weather@2`."""
-        return self.name if self.version == 1 else f"{self.name}@{self.version}"
+    fields: tuple[tuple[str, DType], ...]
+    numbers: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +75,7 @@ class Relation:
         self,
         entry: CatalogEntry,
         layout: Layout,
-        revisions: dict[int, tuple[tuple[str, DType], ...]],
-        lines: dict[int, int],
+        revisions: Mapping[int, Revision],
         window: WindowInputs | None = None,
         computed: Computed | None = None,
     ) -> None:
@@ -125,14 +88,14 @@ class Relation:
         self.computed = computed
         self.key_spec = KeySpec(tuple(field.dtype for field in layout.keys))
         self.numbers = {field.name: number for number, field in enumerate(layout.features)}
+        self.places: Sequence[int] = entry.numbers or range(len(layout.features))  # under which number each feature is stored
         self._revisions = revisions
-        self._lines = lines  # the line that made each revision
         self._remembered: dict[Hashable, Any] = {}
 
     @lazy
     def plan(self) -> RowPlan:
         self.require_rows("write")
-        return compile_plan(self.revision, self._revisions[self.revision])
+        return compile_plan(self.revision, self._revisions[self.revision].fields)
 
     def remember(self, question: Hashable, answer: Callable[[], Answer]) -> Answer:
         """What was worked out before from this relation, which never changes; else the answer, kept."""
@@ -153,8 +116,26 @@ class Relation:
     @lazy
     def rows(self) -> RowReader:
         self.require_rows()
-        plans = {revision: compile_plan(revision, fields) for revision, fields in self._revisions.items()}
-        return RowReader(plans, self.plan)
+        plans = {number: compile_plan(number, revision.fields) for number, revision in self._revisions.items()}
+        return RowReader(plans, self.plan, {number: revision.numbers for number, revision in self._revisions.items()})
+
+    @lazy
+    def whole(self) -> "Relation":
+        """The relation with all that older versions may still see of its rows: features taken back, and types before they were narrowed.
+
+        What writes rows of one place to another writes these. Names may come twice: features go by their positions.
+        """
+        held: dict[int, tuple[str, DType]] = dict(zip(self.places, ((each.name, each.dtype) for each in self.layout.features), strict=True))
+        for revision in self._revisions.values():
+            for number, (name, dtype) in zip(revision.numbers, revision.fields, strict=True):
+                shown, known = held.get(number, (name, dtype))
+                held[number] = shown, dtype if widens(known, dtype) else known
+        numbers = tuple(sorted(held))
+        fields = tuple(held[number] for number in numbers)
+        if numbers == tuple(self.places) and fields == tuple((each.name, each.dtype) for each in self.layout.features):
+            return self
+        layout = replace(self.layout, features=tuple(Field(*field) for field in fields))
+        return _Whole(replace(self.entry, numbers=numbers), layout, {**self._revisions, WHOLE: Revision(fields, numbers)})
 
     def require_rows(self, doing: str = "read") -> None:
         """Refuse what only makes sense where rows are kept: a window view and an on-demand view have none."""
@@ -170,15 +151,19 @@ class Relation:
         """Whether rows of a revision can be read: other lines, and later versions, have revisions of their own."""
         return revision in self._revisions
 
-    def width(self, lines: Collection[int]) -> int:
-        """How many features the rows of these lines can have; what stands behind them there belongs to another line's revisions."""
-        return max((len(fields) for revision, fields in self._revisions.items() if self._lines[revision] in lines), default=0)
-
     def number(self, feature: str) -> int:
         """The number of a feature; UnknownNameError names the nearest."""
         if feature not in self.numbers:
             raise UnknownNameError(f"{self.label} has no feature {feature!r}", hint=suggest(feature, self.numbers))
         return self.numbers[feature]
+
+
+class _Whole(Relation):
+    """See Relation.whole: its rows are read, and written to segments, but never packed."""
+
+    @lazy
+    def plan(self) -> RowPlan:
+        return compile_plan(WHOLE, self._revisions[WHOLE].fields)
 
 
 class Catalog:
@@ -189,10 +174,14 @@ class Catalog:
         self._newest: dict[tuple[str, str], list[CatalogEntry]] = {}
         for entry in entries:  # in order of (kind, name, version, revision)
             versions = self._newest.setdefault((_space(entry.kind), entry.name), [])
-            if versions and versions[-1].version == entry.version:
+            if versions and (versions[-1].kind, versions[-1].version) == (entry.kind, entry.version):
                 versions[-1] = entry
             else:
                 versions.append(entry)
+        self._withdrawn = [entry for versions in self._newest.values() for entry in versions if entry.is_withdrawn]
+        if self._withdrawn:
+            live = {place: [entry for entry in versions if not entry.is_withdrawn] for place, versions in self._newest.items()}
+            self._newest = {place: versions for place, versions in live.items() if versions}
         self._relations: dict[tuple[str, int], Relation] = {}
         self._remembered: dict[Hashable, Any] = {}
 
@@ -215,6 +204,10 @@ class Catalog:
         """All versions of a name, oldest first."""
         return self._newest.get((space, name), [])
 
+    def next_version(self, space: str, name: str) -> int:
+        """A number that no version of a name has here, nor had."""
+        return 1 + max((entry.version for entry in self.entries if (_space(entry.kind), entry.name) == (space, name)), default=0)
+
     def entity(self, name: str) -> Entity:
         found = self.find("entity", name)
         if not found:
@@ -222,6 +215,13 @@ class Catalog:
             raise UnknownNameError(f"no entity {name!r}", hint=suggest(name, names))
         assert isinstance(found[-1].definition, Entity)
         return found[-1].definition
+
+    def _keyed_by(self, name: str) -> Entity:
+        """An entity, withdrawn perhaps: what was withdrawn with it has its keys still."""
+        for entry in self._withdrawn:
+            if isinstance(entry.definition, Entity) and entry.name == name and not self.find("entity", name):
+                return entry.definition
+        return self.entity(name)
 
     def service(self, name: str) -> FeatureService | None:
         """The service of a name: its newest version, or the one asked for, `model@2`."""
@@ -264,10 +264,19 @@ class Catalog:
             if isinstance(entry.definition, FeatureView | Table):
                 yield self._compiled(entry)
 
+    def stores(self) -> Iterator[Relation]:
+        """Every view and table that rows may lie in, those included that were withdrawn."""
+        yield from self.relations()
+        yield from (self._made_of_rows(entry) for entry in self._withdrawn if isinstance(entry.definition, FeatureView | Table))
+
+    def store(self, table: int) -> Relation:
+        """The one of `stores` whose rows hang on this number."""
+        return next(relation for relation in self.stores() if relation.table == table)
+
     def layout(self, definition: FeatureView | WindowView | Table) -> Layout:
         if isinstance(definition, Table):
             return table_layout(definition)
-        entity = None if definition.entity_name is None else self.entity(definition.entity_name)
+        entity = None if definition.entity_name is None else self._keyed_by(definition.entity_name)
         if isinstance(definition, WindowView):
             keys = () if entity is None else tuple(Field(name, dtype) for name, dtype in entity.keys.items())
             return window_layout(definition, keys, self.relation(definition.source_name).layout)
@@ -296,10 +305,10 @@ class Catalog:
             return relation.layout.features
 
         arguments = resolve_arguments(view, features_of)
-        return Relation(entry, ondemand_layout(view, arguments), {}, {}, computed=Computed(view, arguments))
+        return Relation(entry, ondemand_layout(view, arguments), {}, computed=Computed(view, arguments))
 
     def _made_of_rows(self, entry: CatalogEntry) -> Relation:
-        definition, revisions, lines, window = entry.definition, {}, {}, None
+        definition, revisions, window = entry.definition, dict[int, Revision](), None
         assert isinstance(definition, FeatureView | WindowView | Table)
         if isinstance(definition, WindowView):
             source = self.relation(definition.source_name)
@@ -307,9 +316,8 @@ class Catalog:
         for other in self.entries:
             if other.table == entry.table and isinstance(other.definition, FeatureView | Table):
                 fields = self.layout(other.definition).features
-                revisions[other.revision] = tuple((field.name, field.dtype) for field in fields)
-                lines[other.revision] = other.line
-        return Relation(entry, self.layout(definition), revisions, lines, window)
+                revisions[other.revision] = Revision(tuple((field.name, field.dtype) for field in fields), other.numbers)
+        return Relation(entry, self.layout(definition), revisions, window)
 
     def _unknown_relation(self, name: str, version: int | None, versions: list[CatalogEntry]) -> UnknownNameError:
         if versions:
@@ -333,33 +341,9 @@ def load_catalog(reader: Reader, scope: Scope) -> Catalog:
     return Catalog([entry for entry in entries if entry.seq <= bounds.get(entry.line, 0)])
 
 
-def next_revision(reader: Reader, entry: CatalogEntry) -> int:
-    """A number that no revision of this version had before, on any line: a row names its columns by it."""
-    found = (read_entry(key, packed) for key, packed in reader.scan_prefix(CATALOG, _prefix(entry.kind, entry.name)))
-    return 1 + max((other.revision for other in found if (other.version, other.table) == (entry.version, entry.table)), default=0)
-
-
 def catalog_tick(reader: Reader) -> int:
     """Changes whenever the catalogue does, or a branch moves to another line."""
     return read_counter(reader, "catalog")
-
-
-def put_entry(writer: Writer, entry: CatalogEntry) -> bytes:
-    """Write an entry; its digest, which the commit keeps."""
-    key, packed = _key(entry), encode_fields([entry.table, entry.seq, entry.time_us, to_record(entry.definition)])
-    writer.put(CATALOG, key, packed, overwrite=False)
-    take_numbers(writer, "catalog")
-    return _digest(key, packed)
-
-
-def entry_digests(reader: Reader) -> Iterator[tuple[int, bytes]]:
-    """The sequence of every entry on every line, and its digest."""
-    for key, packed in reader.scan(CATALOG):
-        yield read_entry(key, packed).seq, _digest(key, packed)
-
-
-def _digest(key: bytes, packed: bytes) -> bytes:
-    return blake2b(key + packed, digest_size=16).digest()
 
 
 def suggest(wrong: str, known: object) -> str:
@@ -380,38 +364,6 @@ def feature_names(definition: Definition) -> tuple[str, ...]:
     return tuple(definition.schema) if isinstance(definition, FeatureView | Table) else ()
 
 
-def kind_of(definition: object) -> str:
-    for kind, name in KINDS.items():
-        if isinstance(definition, kind):
-            return name
-    raise DefinitionError(
-        f"{type(definition).__name__} {definition!r:.60} is no definition",
-        hint="give Entity, FeatureView, WindowView, OnDemandView, Table or FeatureService",
-    )
-
-
 def _space(kind: str) -> str:
     # Views, tables and services share one space of names: a reference must mean one thing.
     return "entity" if kind == "entity" else "relation"
-
-
-def _prefix(kind: str, name: str) -> bytes:
-    return f"{kind}\0{name}\0".encode()
-
-
-def _key(entry: CatalogEntry) -> bytes:
-    line = b"" if entry.line == FIRST_LINE else _LINE.pack(entry.line)
-    return _prefix(entry.kind, entry.name) + _SUFFIX.pack(entry.version, entry.revision) + line
-
-
-def read_entry(key: bytes, packed: bytes) -> CatalogEntry:
-    """The entry of a record; CorruptionError if it says what cannot be."""
-    table, seq, time_us, record = decode_fields(packed, int, int, int, dict)
-    definition = from_record(record)
-    stem = _prefix(kind_of(definition), definition.name)
-    suffix = key[len(stem) :]
-    if not key.startswith(stem) or not 0 <= table < 2**32 or not is_time(time_us):
-        raise CorruptionError(f"the catalogue says what cannot be of {kind_of(definition)} {definition.name!r}", hint=CURE)
-    version, revision = _SUFFIX.unpack(suffix[: _SUFFIX.size])
-    line = _LINE.unpack(suffix[_SUFFIX.size :])[0] if len(suffix) > _SUFFIX.size else FIRST_LINE
-    return CatalogEntry(kind_of(definition), definition.name, version, revision, definition, table, seq, time_us, line)

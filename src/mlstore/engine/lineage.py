@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mlstore.engine.catalog import Catalog, CatalogEntry, suggest
+from mlstore.engine.catalog import Catalog, suggest
+from mlstore.engine.entries import CatalogEntry
 from mlstore.errors import UnknownNameError
 from mlstore.schema.ondemand import OnDemandView
 from mlstore.schema.reference import parse_reference

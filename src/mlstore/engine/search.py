@@ -2,7 +2,8 @@
 
 from collections.abc import Collection
 
-from mlstore.engine.catalog import Catalog, CatalogEntry, feature_names
+from mlstore.engine.catalog import Catalog, feature_names
+from mlstore.engine.entries import CatalogEntry
 from mlstore.schema.entity import Entity
 from mlstore.schema.functions import find_function, is_loaded
 from mlstore.schema.ondemand import OnDemandView

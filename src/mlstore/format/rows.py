@@ -261,15 +261,20 @@ def _aligned_batches(columns: Sequence[pa.Array | pa.ChunkedArray], rows: int) -
 class RowReader:
     """Reads rows of any known revision as rows of the target plan.
 
-    Features are numbered by position: an older revision has the first of them, perhaps narrower. What it lacks is null.
+    `numbers`: of each revision the numbers of its features, which tell where those of the target lie; without, a feature's number is its
+    position. What a revision lacks is null; its types may be narrower, or, where a widening was taken back, wider.
     """
 
-    __slots__ = ("_casts", "_mark", "_plans", "target")
+    __slots__ = ("_casts", "_mark", "_plans", "_sources", "target")
 
-    def __init__(self, plans: Mapping[int, RowPlan], target: RowPlan) -> None:
+    def __init__(self, plans: Mapping[int, RowPlan], target: RowPlan, numbers: Mapping[int, Sequence[int]] | None = None) -> None:
         self.target = target
-        self._plans = {revision: plan for revision, plan in plans.items() if _leads_to(plan, target)} | {target.revision: target}
-        self._casts = {revision: _value_casts(plan, target) for revision, plan in self._plans.items()}
+        known = dict(plans) | {target.revision: target}
+        places = {revision: range(len(plan.fields)) if numbers is None else numbers[revision] for revision, plan in known.items()}
+        sources = {revision: _sources(held, places[target.revision]) for revision, held in places.items()}
+        self._plans = {revision: plan for revision, plan in known.items() if _leads_to(plan, target, sources[revision])}
+        self._sources = {revision: sources[revision] for revision in self._plans}
+        self._casts = {revision: _value_casts(plan, target, sources[revision]) for revision, plan in self._plans.items()}
         self._mark = target.revision.to_bytes(2, "little")
 
     def decode(self, rows: Sequence[bytes | None], wanted: Sequence[int] | None = None) -> DecodedRows:
@@ -287,10 +292,13 @@ class RowReader:
         plan = self._plan(revision)
         address = np.where(heads.revision == revision, heads.address, np.uintp(0))
         # A row for every row, so that errors name the right one.
-        known = [number for number in wanted if number < len(plan.fields)]
-        stored = iter(_unnamed(plan, known).read(address, heads.size).columns)
-        types = [(number, self.target.features[number].arrow) for number in wanted]
-        return [_widened(next(stored), arrow) if number < len(plan.fields) else pa.nulls(len(address), arrow) for number, arrow in types]
+        sources = [self._sources[revision][number] for number in wanted]
+        stored = iter(_unnamed(plan, [source for source in sources if source is not None]).read(address, heads.size).columns)
+        types = [self.target.features[number].arrow for number in wanted]
+        return [
+            pa.nulls(len(address), arrow) if source is None else _retyped(next(stored), arrow)
+            for source, arrow in zip(sources, types, strict=True)
+        ]
 
     def decode_one(self, row: bytes, wanted: Sequence[int] | None = None) -> list[Any]:
         """One row as Python objects of the target plan."""
@@ -298,9 +306,9 @@ class RowReader:
             return self.target.decode_one(row, wanted)
         revision = peek(row)[0]
         plan, positions = self._plan(revision), self.target.positions(wanted)
-        stored = iter(plan.decode_one(row, [number for number in positions if number < len(plan.fields)]))
-        casts = self._casts[revision]
-        return [_cast(casts[number], next(stored)) if number < len(casts) else None for number in positions]
+        sources, casts = self._sources[revision], self._casts[revision]
+        stored = iter(plan.decode_one(row, [source for number in positions if (source := sources[number]) is not None]))
+        return [None if sources[number] is None else _cast(casts[number], next(stored)) for number in positions]
 
     def _plan(self, revision: int) -> RowPlan:
         if revision not in self._plans:
@@ -329,7 +337,9 @@ class RowBatches:
         parts = [self._reader.widened(revision, heads, self._wanted) for revision in present]
         if len(parts) == 1:
             return pa.RecordBatch.from_arrays(parts[0], self._names)
-        pick = pa.array(np.searchsorted(present, heads.revision) * len(heads.found) + np.arange(len(heads.found)))
+        # A row that is not found may be of a revision behind all those present: any part has a null for it.
+        part = np.where(heads.found, np.searchsorted(present, heads.revision), 0)
+        pick = pa.array(part * len(heads.found) + np.arange(len(heads.found)))
         columns = [pa.concat_arrays(arrays).take(pick) for arrays in zip(*parts, strict=True)]
         return pa.RecordBatch.from_arrays(columns, self._names)
 
@@ -338,22 +348,36 @@ def _unnamed(plan: RowPlan, wanted: Sequence[int]) -> BatchReader:
     return plan.batches(wanted, list(map(str, wanted)))
 
 
-def _widened(column: pa.Array, arrow: pa.DataType) -> pa.Array:
-    return column if column.type == arrow else column.cast(arrow)
+def _retyped(column: pa.Array, arrow: pa.DataType) -> pa.Array:
+    """A column in the target's type. What does not fit a narrower one is of rows that nobody sees who reads them so."""
+    return column if column.type == arrow else column.cast(arrow, safe=False)
 
 
-def _leads_to(plan: RowPlan, target: RowPlan) -> bool:
-    """Whether rows of the plan can be read as rows of the target without loss."""
-    pairs = zip(plan.fields, target.fields, strict=False)
-    return len(plan.fields) <= len(target.fields) and all(old == new or widens(old, new) for (_, old), (_, new) in pairs)
+def _sources(held: Sequence[int], wanted: Sequence[int]) -> tuple[int | None, ...]:
+    """For each number wanted the position where a revision has it; None: nowhere."""
+    place = {number: position for position, number in enumerate(held)}
+    return tuple(place.get(number) for number in wanted)
 
 
-def _value_casts(plan: RowPlan, target: RowPlan) -> list[Callable[[Any], object] | None]:
-    """Per stored feature how its Python value becomes the target's; None: it is the same."""
-    return [
-        float if pa.types.is_integer(old.arrow) and pa.types.is_floating(new.arrow) else None
-        for (_, old), (_, new) in zip(plan.fields, target.fields, strict=False)
-    ]
+def _pairs(plan: RowPlan, target: RowPlan, sources: Sequence[int | None]) -> list[tuple[DType, DType] | None]:
+    """For each feature of the target its type as stored, and its own."""
+    return [None if source is None else (plan.fields[source][1], new) for source, (_, new) in zip(sources, target.fields, strict=True)]
+
+
+def _leads_to(plan: RowPlan, target: RowPlan, sources: Sequence[int | None]) -> bool:
+    """Whether rows of the plan can be read as rows of the target."""
+    return all(pair is None or pair[0] == pair[1] or widens(*pair) or widens(*reversed(pair)) for pair in _pairs(plan, target, sources))
+
+
+def _value_casts(plan: RowPlan, target: RowPlan, sources: Sequence[int | None]) -> list[Callable[[Any], object] | None]:
+    """Per feature of the target how the Python value stored becomes its own; None: it is the same."""
+    return [None if pair is None else _value_cast(*(dtype.arrow for dtype in pair)) for pair in _pairs(plan, target, sources)]
+
+
+def _value_cast(old: pa.DataType, new: pa.DataType) -> Callable[[Any], object] | None:
+    if pa.types.is_integer(old) and pa.types.is_floating(new):
+        return float
+    return int if pa.types.is_floating(old) and pa.types.is_integer(new) else None
 
 
 def _cast(cast: Callable[[Any], object] | None, value: object) -> object:

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pytest
 
 import mlstore as ml
-from mlstore.engine.catalog import Catalog, CatalogEntry
+from mlstore.engine.catalog import Catalog
+from mlstore.engine.entries import CatalogEntry
 
 AIRPORT = ml.Entity("airport", keys={"origin": ml.string})
 WEATHER = ml.FeatureView("weather", entity=AIRPORT, schema={"temp": ml.float64, "wind": ml.int32}, ttl="6h")

@@ -167,15 +167,6 @@ def test_reverting_what_was_changed_since_is_a_conflict(store: ml.Store) -> None
     assert online(store) == [10, 20, 30, None]
 
 
-def test_a_commit_of_definitions_is_not_reverted(store: ml.Store) -> None:
-    store.apply(USER, spend(schema={"amount": ml.int64, "note": ml.string, "rain": ml.float64}))
-
-    with pytest.raises(ml.UsageError, match="definitions"):
-        store.revert(store.history()[0])
-    with pytest.raises(ml.UsageError, match="not part of this branch"):
-        store.revert(store.branch("x").write("spend", rows({1: 1}, rain=[None])))
-
-
 def test_history_can_be_asked_by_table_by_key_and_since(store: ml.Store) -> None:
     store.apply(ml.Table("lines", schema={"text": ml.string}))
     store.write("lines", {"text": ["a"]})

@@ -12,7 +12,7 @@ import pytest
 import xxhash
 
 import mlstore as ml
-from mlstore.engine.catalog import CATALOG
+from mlstore.engine.entries import CATALOG
 from mlstore.engine.history.extents import EXTENTS
 from mlstore.engine.history.online import KEPT
 from mlstore.engine.history.segments import SEGMENTS

@@ -5,7 +5,7 @@ Undoing a commit is the same journey: from the commit, as the base, to its paren
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,9 +15,10 @@ from mlstore.engine import limits
 from mlstore.engine.branching.ancestry import merge_base
 from mlstore.engine.branching.branches import move_branch
 from mlstore.engine.branching.changed import compare
+from mlstore.engine.branching.cutting import apply_cuts, find_history
 from mlstore.engine.branching.diff import contents, match_difference
 from mlstore.engine.branching.rowsets import RowSet, Shape, common_shape, shape_of
-from mlstore.engine.branching.schemamerge import DefinitionConflict, plan_schema_merge
+from mlstore.engine.branching.schemamerge import DefinitionConflict, SchemaPlan, plan_schema_merge
 from mlstore.engine.branching.threeway import (
     OURS,
     Blend,
@@ -39,7 +40,7 @@ from mlstore.engine.session import ReadContext, Session, WriteContext
 from mlstore.engine.versions import Scope, Version, newest, resolve, scope_of, take_numbers
 from mlstore.engine.writing import upkeep
 from mlstore.engine.writing.ingest import write_here
-from mlstore.engine.writing.registration import check_readers, register
+from mlstore.engine.writing.registration import check_readers, check_references, register
 from mlstore.engine.writing.removal import hide
 from mlstore.errors import MergeConflictError, UsageError
 from mlstore.format.manifest import Commit, TableChange
@@ -79,8 +80,6 @@ def revert(session: Session, version: Version, strategy: Strategy, *, author: st
         commit = resolve(context.reader, context.scope, version)
         if not context.scope.holds(commit.line, commit.seq):
             raise UsageError(f"commit {commit.id[:12]} is not part of this branch", hint="history() lists what is")
-        if any(change.op.startswith("apply") for change in commit.changes):
-            raise UsageError(f"commit {commit.id[:12]} changed definitions, which rows written since rely on", hint="use rollback()")
         parent = resolve(context.reader, context.scope, commit.parents[0]) if commit.parents else None
         before = scope_of(context.reader, parent) if parent is not None else Scope(commit.line, 0)
         told, owed = _bring(context, context.at(scope_of(context.reader, commit)), context.at(before), resolver)
@@ -112,9 +111,11 @@ def _bring(context: WriteContext, base: ReadContext, theirs: ReadContext, resolv
     schema = plan_schema_merge(base.catalog, context.catalog, theirs.catalog, resolver.whole())
     if schema.conflicts:
         raise _refusal([], schema.conflicts)
+    regained = list(_regained(context, schema))
     told = [register(context, entry, change) for entry, change in schema.steps]
     context = replace(context, catalog=load_catalog(context.reader, context.scope))
-    check_readers(context.catalog)
+    if not schema.withdrawn:
+        check_readers(context.catalog)
     merges, conflicts = list[_TableMerge](), list[tuple[_TableMerge, Conflict]]()
     for relation in theirs.catalog.relations():
         made = _plan_table(context, base, theirs, relation, resolver)
@@ -128,17 +129,41 @@ def _bring(context: WriteContext, base: ReadContext, theirs: ReadContext, resolv
         change = _apply(context, made)
         told.append(change)
         owed.append((made.relation, upkeep.run(context, made.relation, change.rows)))
-    return told, owed
+    cuts, standing = apply_cuts(context, base, schema, resolver.whole())
+    if standing:
+        raise _refusal([], standing)
+    if cuts:
+        catalog = load_catalog(context.reader, context.scope)
+        check_readers(catalog)
+        check_references(catalog)
+    for table in regained:
+        relation = context.catalog.store(table)
+        if relation.layout.is_online:
+            online.refresh_all(context.writer, context.history(relation))
+    return [*told, *cuts], owed
+
+
+def _regained(context: WriteContext, schema: SchemaPlan) -> Iterator[int]:
+    """The tables in which a feature comes back: rows may hold values of it that their online rows have lost meanwhile."""
+    for entry, change in schema.steps:
+        if change.action == "evolve" and entry.table in {relation.table for relation in context.catalog.relations()}:
+            relation = context.catalog.store(entry.table)
+            if (set(relation.whole.places) - set(relation.places)) & set(entry.numbers):
+                yield entry.table
 
 
 def _plan_table(
     context: WriteContext, base: ReadContext, theirs: ReadContext, relation: Relation, resolver: Resolver
 ) -> _TableMerge | None:
     ours = _find(context, relation.label)
-    was, now = _history(base, relation.label), theirs.history(relation)
+    was, now = find_history(base, relation), theirs.history(relation)
     their_difference = compare(was, now)
     if not their_difference.removed and not their_difference.added:
         return None
+    if ours is None and was is not None:
+        if resolver.whole() == OURS:
+            return None
+        raise _refusal([], [DefinitionConflict(relation.label, "definition", relation.entry.kind, "taken back", "rows since")])
     if ours is None or common_shape(ours, relation) is None:
         raise UsageError(f"{relation.label} is another kind of table on the other side", hint="apply it here as a new version, and write")
     shape = shape_of(ours)
@@ -156,11 +181,6 @@ def _plan_table(
 
 def _find(context: ReadContext, label: str) -> Relation | None:
     return next((relation for relation in context.catalog.relations() if relation.label == label), None)
-
-
-def _history(context: ReadContext, label: str) -> History | None:
-    relation = _find(context, label)
-    return None if relation is None else context.history(relation)
 
 
 def _apply(context: WriteContext, made: _TableMerge) -> TableChange:

@@ -15,6 +15,7 @@ from mlstore.engine.catalog import Relation
 from mlstore.engine.history.block import Int64
 from mlstore.engine.history.picking import Pick
 from mlstore.engine.lazy import lazy
+from mlstore.errors import SchemaMismatchError
 from mlstore.format.keymerge import merge_keys
 from mlstore.format.keys import Keys, KeySpec, decode_keys
 from mlstore.format.rows import RowPlan, compile_plan
@@ -207,7 +208,12 @@ def _codes(shape: "Shape", picks: Sequence[Pick]) -> tuple[Keys, Int64]:
 
 
 def _cast(column: pa.Array, arrow: pa.DataType) -> pa.Array:
-    return column if column.type == arrow else column.cast(arrow)
+    try:
+        return column if column.type == arrow else column.cast(arrow)
+    except pa.ArrowInvalid as cause:
+        raise SchemaMismatchError(
+            f"a value of {column.type} does not fit {arrow}: {cause}", hint="widen the column here with apply()"
+        ) from cause
 
 
 def _joined(parts: list[Int64]) -> Int64:

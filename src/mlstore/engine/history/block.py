@@ -15,7 +15,6 @@ from mlstore.engine.catalog import Relation
 from mlstore.engine.lazy import lazy
 from mlstore.engine.versions import FIRST_LINE, LIVE
 from mlstore.format.keys import Keys
-from mlstore.schema.dtypes import DType
 from mlstore.storage.transaction import Reader
 
 Int64 = NDArray[np.int64]
@@ -51,11 +50,11 @@ class Content:
         """Event times as int64; with `lend`, in memory that may be handed on."""
         return pa.array(self.time)
 
-    def zone(self, number: int, dtype: DType) -> tuple[object, object, bool] | None:
+    def zone(self, relation: Relation, number: int) -> tuple[object, object, bool] | None:
         """Least and greatest value of a feature, and whether there are nulls; None: not known, or stored in another type."""
         return None
 
-    def prepare(self, reader: Reader, number: int) -> None:
+    def prepare(self, reader: Reader, relation: Relation, number: int) -> None:
         """Find a feature in the file, so that `column` needs no transaction."""
 
     def column(self, relation: Relation, number: int, lend: Lend | None = None) -> pa.Array:
@@ -76,8 +75,7 @@ class Span:
 class Block:
     """A content as one version sees it: rows from `start` on, written up to `bound`, not deleted by then.
 
-    `line` wrote it. `width`: how many features its rows have, where it may hold columns that another line knows nothing of.
-    `shadowed`: the rows that lines which see this one have deleted.
+    `line` wrote it. `shadowed`: the rows that lines which see this one have deleted.
     """
 
     def __init__(
@@ -93,7 +91,6 @@ class Block:
         span: Span | None = None,
         reader: Reader | None = None,
         line: int = FIRST_LINE,
-        width: int | None = None,
         shadowed: Callable[["Block"], Int64] | None = None,
     ) -> None:
         self.relation = relation
@@ -102,7 +99,6 @@ class Block:
         self.bound = bound
         self.start = start
         self.line = line
-        self._width = width
         self._content = content
         self._deletes = deletes
         self._shadowed = shadowed
@@ -118,8 +114,8 @@ class Block:
     def open(self, numbers: Iterable[int] = ()) -> None:
         """Open its content and these features now: while the transaction lasts, and in the thread that has it."""
         for number in numbers:
-            if self._reader is not None and self.has(number):
-                self.content.prepare(self._reader, number)
+            if self._reader is not None:
+                self.content.prepare(self._reader, self.relation, number)
         _ = self.content
 
     @lazy
@@ -128,17 +124,11 @@ class Block:
         keys, time = self.keys, self.content.time
         return Span(keys.encoded_at(0), keys.encoded_at(len(keys) - 1), int(time.min()), int(time.max()))
 
-    def has(self, number: int) -> bool:
-        """Whether its rows may hold values of a feature."""
-        return self._width is None or number < self._width
-
-    def zone(self, number: int, dtype: DType) -> tuple[object, object, bool] | None:
+    def zone(self, number: int) -> tuple[object, object, bool] | None:
         """See Content.zone."""
-        return self.content.zone(number, dtype) if self.has(number) else None
+        return self.content.zone(self.relation, number)
 
     def column(self, number: int, lend: Lend | None = None) -> pa.Array:
-        if not self.has(number):
-            return pa.nulls(self.content.rows, self.relation.layout.features[number].dtype.arrow)
         self.open([number])
         return self.content.column(self.relation, number, lend)
 

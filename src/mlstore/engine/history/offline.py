@@ -126,12 +126,10 @@ class History:
     def layers(self, wanted: Sequence[bytes] | None = None) -> list["Layer"]:
         """What is seen of each line, the own one first; `wanted`: only rows of these keys will be looked at."""
         layers, shadows = [], list[Shadows]()
-        lines = [line for line, _ in self.scope.layers()]
         for place, (line, bound) in enumerate(self.scope.layers()):
             shelf = self._shelves.shelf(self.reader, self.relation.table, line)
-            width = self.relation.width(lines[place:]) if len(lines) > 1 else None
-            layers.append(Layer(line, bound, shelf, width, tuple(shadows)))
-            if place + 1 < len(lines) and shelf.state.deleted_rows:
+            layers.append(Layer(line, bound, shelf, tuple(shadows)))
+            if place < len(self.scope.ancestry) and shelf.state.deleted_rows:
                 shadows += self._shadows_of(line, bound, shelf.state.tick, wanted)
         return layers
 
@@ -179,7 +177,6 @@ class History:
             span=Span(entry.min_key, entry.max_key, entry.min_time, entry.max_time),
             reader=self.reader,
             line=layer.line,
-            width=layer.width,
             shadowed=layer.shadowed(),
         )
 
@@ -195,7 +192,6 @@ class History:
                 bound=layer.bound,
                 deletes=content.deletes,
                 line=layer.line,
-                width=layer.width,
                 shadowed=layer.shadowed(),
             )
 
@@ -214,7 +210,6 @@ class Layer:
     line: int
     bound: int
     shelf: Shelf
-    width: int | None
     shadows: tuple[Shadows, ...]
 
     def shadowed(self) -> Callable[[Block], Int64] | None:

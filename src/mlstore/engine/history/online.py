@@ -9,11 +9,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from mlstore._core.tail import newer_places
+from mlstore.engine import limits
 from mlstore.engine.catalog import Relation
 from mlstore.engine.history.asof import newest_questions, relevant_blocks, search
 from mlstore.engine.history.gather import Gatherer
 from mlstore.engine.history.offline import History
 from mlstore.engine.versions import Scope, newest_fork
+from mlstore.format.keymerge import merge_keys
 from mlstore.format.keys import Keys
 from mlstore.format.packed import FixedFields
 from mlstore.storage.keyspace import declare, prefix_end
@@ -61,6 +63,14 @@ def refresh(writer: Writer, history: History, keys: Keys) -> None:
     is_kept = [there or bool(scope.ancestry) for there in found]
     writer.put_many(ONLINE, [(prefix + key, row) for key, row, kept in zip(encoded, rows, is_kept, strict=True) if kept])
     writer.delete_many(ONLINE, [prefix + key for key, kept in zip(encoded, is_kept, strict=True) if not kept])
+
+
+def refresh_all(writer: Writer, history: History) -> None:
+    """The same for every key that has rows."""
+    parts = [block.keys for block in history.blocks()]
+    keys = merge_keys(parts) if parts else Keys.from_encoded([], history.relation.key_spec.kind)
+    for start in range(0, len(keys), limits.DIRECT_ROWS):
+        refresh(writer, history, keys.slice(start, min(start + limits.DIRECT_ROWS, len(keys))))
 
 
 def keep(writer: Writer, relation: Relation, line: int, fork: int, rows: Iterable[tuple[bytes, bytes | None]]) -> None:

@@ -49,7 +49,7 @@ def _guarantee(block: Block, layout: Layout, schema: pa.Schema) -> pc.Expression
         low, high = int(block.keys.ints[0]) + bias, int(block.keys.ints[-1]) + bias
         proved.append(_between(key.name, key.dtype.arrow, low, high, has_nulls=False))
     for number, field in enumerate(layout.features):
-        zone = block.zone(number, field.dtype)
+        zone = block.zone(number)
         if zone is not None:
             proved.append(_between(field.name, field.dtype.arrow, zone[0], zone[1], has_nulls=zone[2]))
     return reduce(and_, proved, pc.scalar(value=True))

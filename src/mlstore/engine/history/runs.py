@@ -90,7 +90,7 @@ def write_run(
 
         def add(place: int, column: pa.Array = column, number: int = number, dtype: DType = field.dtype) -> int:
             start, stop = cuts[place]
-            builders[place].add_column(number, dtype, _part(column, rows.order, start, stop))
+            builders[place].add_column(relation.places[number], dtype, _part(column, rows.order, start, stop))
             return stop - start
 
         for written in (workers.map if workers else map)(add, range(len(cuts))):

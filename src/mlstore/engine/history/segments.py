@@ -28,7 +28,6 @@ from mlstore.format.segment import (
     open_numbers,
     order_extents,
 )
-from mlstore.schema.dtypes import DType
 from mlstore.storage.keyspace import declare
 from mlstore.storage.mapped_value import MappedValue
 from mlstore.storage.transaction import Reader, Writer
@@ -74,27 +73,27 @@ class SegmentContent(Content):
         head = view_extents(reader, entry.segment, [HEAD])
         return cls(entry, head | view_extents(reader, entry.segment, order_extents(read_header(entry, head))))
 
-    def prepare(self, reader: Reader, number: int) -> None:
-        stored = self._stored.get(number)
+    def prepare(self, reader: Reader, relation: Relation, number: int) -> None:
+        stored = self._stored.get(relation.places[number])
         if stored is not None:
             missing = {ref.extent for ref in stored.buffers if ref is not None} - self._extents.keys()
             if missing:
                 self._extents.update(view_extents(reader, self._segment, missing))
 
     def column(self, relation: Relation, number: int, lend: Lend | None = None) -> pa.Array:
-        wanted = relation.layout.features[number].dtype
-        stored = self._stored.get(number)
+        wanted, place = relation.layout.features[number].dtype, relation.places[number]
+        stored = self._stored.get(place)
         if stored is None:
             return pa.nulls(self.rows, wanted.arrow)
         if lend is not None:
             lender = lend
             lent = open_column(stored, self.rows, lambda extent: lender(self._place(extent).address, self._place(extent).size))
             return lent if lent.type == wanted.arrow else _converted(lent, wanted.arrow)
-        opened = self._opened.get((number, wanted.spec))
+        opened = self._opened.get((place, wanted.spec))
         if opened is None:
             opened = open_column(stored, self.rows, self._fetch)
             opened = opened if opened.type == wanted.arrow else _converted(opened, wanted.arrow)
-            self._opened[number, wanted.spec] = opened
+            self._opened[place, wanted.spec] = opened
             self.decoded_bytes += opened.nbytes if self.is_cold else 0
         return opened
 
@@ -105,8 +104,8 @@ class SegmentContent(Content):
         time = open_buffer(self.header.time, lambda extent: lender(self._place(extent).address, self._place(extent).size))
         return pa.Array.from_buffers(pa.int64(), self.rows, [None, time])
 
-    def zone(self, number: int, dtype: DType) -> tuple[object, object, bool] | None:
-        stored = self._stored.get(number)
+    def zone(self, relation: Relation, number: int) -> tuple[object, object, bool] | None:
+        stored, dtype = self._stored.get(relation.places[number]), relation.layout.features[number].dtype
         if stored is None or stored.low is None or stored.spec != dtype.spec:
             return None
         return stored.low, stored.high, stored.null_count > 0

@@ -122,7 +122,7 @@ class TailContent(Content):
 
     def column(self, relation: Relation, number: int, lend: Lend | None = None) -> pa.Array:
         unpacked = self._unpacked
-        if unpacked is None or unpacked.relation.revision != relation.revision:
+        if unpacked is None or not unpacked.relation.is_same(relation):
             unpacked = self._unpacked = Unpacked(relation, self._heads(relation), {})
         return unpacked.column(number)
 

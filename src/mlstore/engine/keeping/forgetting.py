@@ -79,9 +79,10 @@ def _holders(catalog: Catalog, what: Entity | Table | str) -> list[Relation]:
     if not isinstance(what, Entity | Table | str):
         raise UsageError(f"forget of {what!r:.60}", hint="give an entity or a table, or the name of one")
     name = what if isinstance(what, str) else what.name
-    definitions = ((relation, relation.entry.definition) for relation in catalog.relations())
-    entity = catalog.find("entity", name) if not isinstance(what, Table) else ()
-    if entity:
+    definitions = [(relation, relation.entry.definition) for relation in catalog.stores()]
+    if not isinstance(what, Table) and (
+        catalog.find("entity", name) or any(getattr(view, "entity_name", None) == name for _, view in definitions)
+    ):
         return [relation for relation, view in definitions if isinstance(view, FeatureView) and view.entity_name == name]
     found = (
         [] if isinstance(what, Entity) else [relation for relation, table in definitions if isinstance(table, Table) and table.name == name]
@@ -118,7 +119,7 @@ def _erase_everywhere(context: WriteContext, table: int, keys: Keys) -> int:
     """Erase the rows of keys from every line; how many rows were there, deleted ones included."""
     if not len(keys):
         return 0
-    holders = [(place, relation) for place in each_line(context) for relation in place.catalog.relations() if relation.table == table]
+    holders = [(place, relation) for place in each_line(context) for relation in place.catalog.stores() if relation.table == table]
     # What each line adds to its ancestors is counted before any of it goes.
     added = [_count_added(place, relation, keys) for place, relation in holders]
     erased = 0

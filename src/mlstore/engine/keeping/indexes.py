@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from mlstore.engine.branching.branches import REFLOG
-from mlstore.engine.catalog import entry_digests
+from mlstore.engine.entries import entry_digests
 from mlstore.engine.history.extents import stored_segments
 from mlstore.engine.history.staging import STAGED
 from mlstore.engine.mirror import find_mirror

@@ -66,7 +66,7 @@ def verify(context: ReadContext, *, trusted_head: str | Commit | None = None) ->
     seen = set[object]()  # commits, and (table, line), looked at already
     for place in _places(context):
         problems += _verify_commits(place, checks, seen)
-        for relation in place.catalog.relations():
+        for relation in place.catalog.stores():
             try:
                 problems += _verify_table(place, relation, checks, seen)
             except (CorruptionError, UsageError) as error:  # a lack of memory or of rights says nothing of the file

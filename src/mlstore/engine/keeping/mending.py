@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 from mlstore.engine import audit
 from mlstore.engine.branching.branches import REFLOG, reflog
-from mlstore.engine.catalog import CATALOG, load_catalog, read_entry
+from mlstore.engine.catalog import load_catalog
+from mlstore.engine.entries import CATALOG, read_entry
 from mlstore.engine.history.extents import stored_segments
 from mlstore.engine.history.segments import SEGMENTS
 from mlstore.engine.history.tail import CLOCKS_BYTES, TAIL, decode_clocks
@@ -154,7 +155,7 @@ def _drop_homeless(writer: Writer) -> Iterator[str]:
     while True:
         try:
             for scope in all_scopes(writer):
-                for relation in load_catalog(writer, scope).relations():
+                for relation in load_catalog(writer, scope).stores():
                     _ = relation.plan
             return
         except MlstoreError as error:

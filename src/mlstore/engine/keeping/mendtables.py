@@ -61,7 +61,7 @@ def on_line(context: WriteContext, scope: Scope) -> WriteContext:
 
 def mend_tables(context: WriteContext) -> Iterator[str]:
     """Segments, tails and what was deleted of them, on the line of the context; and the counts."""
-    for relation in context.catalog.relations():
+    for relation in context.catalog.stores():
         yield from _mend_segments(context, relation)
         yield from _mend_deletes(context.writer, relation, context.scope.line)
         yield from _mend_rows(context.writer, relation, context.scope.line)
@@ -239,7 +239,7 @@ def _visible(reader: Reader, relation: Relation, scope: Scope) -> int:
 def drop_strangers(context: WriteContext) -> Iterator[str]:
     """Rows of tables that no definition names, and segments that no manifest names."""
     writer = context.writer
-    known = {(relation.table, scope.line) for scope in all_scopes(writer) for relation in load_catalog(writer, scope).relations()}
+    known = {(relation.table, scope.line) for scope in all_scopes(writer) for relation in load_catalog(writer, scope).stores()}
     strangers = {key[: PREFIX.size] for space in _OF_TABLES for key, _ in writer.scan(space, keys_only=True)}
     for owner in sorted(strangers):
         if len(owner) < PREFIX.size or PREFIX.unpack(owner) not in known:
@@ -256,7 +256,7 @@ def drop_strangers(context: WriteContext) -> Iterator[str]:
 
 def mend_answers(context: WriteContext) -> Iterator[str]:
     """The online rows of a line, wherever they are not what its history answers."""
-    for relation in context.catalog.relations():
+    for relation in context.catalog.stores():
         if not relation.layout.is_online:
             continue
         history = context.history(relation)

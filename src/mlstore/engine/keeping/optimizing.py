@@ -59,13 +59,13 @@ def _places(context: ReadContext) -> list[Place]:
 
 def _relations(context: ReadContext, place: Place, table: str | None) -> list[Relation]:
     if place is None:
-        return list(context.catalog.relations()) if table is None else [context.catalog.relation(table)]
+        return list(context.catalog.stores()) if table is None else [context.catalog.relation(table)]
     there = at_line(context, place)
     labels = None if table is None else context.catalog.relation(table).label
     # What the line never wrote to needs no care.
     return [
         relation
-        for relation in there.catalog.relations()
+        for relation in there.catalog.stores()
         if labels in (None, relation.label) and load_state(context.reader, relation.table, place).tick
     ]
 

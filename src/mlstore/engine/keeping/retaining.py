@@ -197,7 +197,7 @@ def _count_unseen(place: ReadContext, spans: Spans) -> Iterator[tuple[str, int]]
         gone: Mask = spans.unseen(seq, deleted) & (deleted != ERASED)
         return gone
 
-    for relation in place.catalog.relations():
+    for relation in place.catalog.stores():
         line = place.scope.line
         in_segments = sum(count for _, count in count_gone(place.reader, relation, line, unseen, spans))
         in_tail = sum(bool(gone) for _, _, gone in _tail_rows(place.reader, relation, line, unseen))
@@ -208,7 +208,7 @@ def _count_unseen(place: ReadContext, spans: Spans) -> Iterator[tuple[str, int]]
 def _cut_tails(context: WriteContext) -> None:
     """Remove the rows of a line's tails that no retained version sees."""
     writer, line = context.writer, context.scope.line
-    for relation in context.catalog.relations():
+    for relation in context.catalog.stores():
         droppable = upkeep.droppable_rows(context, relation, context.now_us, load_spans(writer, line))
         gone = [(record, size) for record, size, is_gone in _tail_rows(writer, relation, line, droppable) if is_gone]
         if gone:

@@ -30,8 +30,7 @@ class Wasteful:
     """A segment worth writing anew: where it lies, and whose definitions tell its rows."""
 
     line: int
-    name: str
-    version: int
+    table: int
     segment: int
 
 
@@ -90,14 +89,14 @@ def _wasteful(context: ReadContext, now_us: int) -> Iterator[Wasteful]:
     for scope in all_scopes(context.reader):
         place = context.at(scope)
         spans = load_spans(context.reader, scope.line)
-        for relation in place.catalog.relations():
+        for relation in place.catalog.stores():
             droppable = upkeep.droppable_rows(place, relation, now_us, spans)
             held = list_deletes(context.reader, relation.table, scope.line)
             erased = {segment for segment, (_, seqs) in held.items() if np.any(seqs == ERASED)}
             for entry, gone in count_gone(context.reader, relation, scope.line, droppable, spans):
                 # An erased row goes whatever it costs, also one that has moved on and left its bytes here.
                 if entry.segment in erased or gone * limits.WASTE >= max(1, entry.live_rows):
-                    yield Wasteful(scope.line, relation.entry.name, relation.entry.version, entry.segment)
+                    yield Wasteful(scope.line, relation.table, entry.segment)
 
 
 def _rewrite_again(context: WriteContext, wasteful: Wasteful) -> bool:
@@ -105,7 +104,7 @@ def _rewrite_again(context: WriteContext, wasteful: Wasteful) -> bool:
     if not has_line(context.reader, wasteful.line):
         return False
     place = at_line(context, wasteful.line)
-    relation = place.catalog.relation(wasteful.name, wasteful.version)
+    relation = place.catalog.store(wasteful.table)
     entry = find_entry(context.reader, relation.table, wasteful.line, wasteful.segment)
     if entry is None:
         return False

@@ -3,16 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mlstore.engine.catalog import (
-    Catalog,
-    CatalogEntry,
-    feature_names,
-    kind_of,
-    next_revision,
-    put_entry,
-    suggest,
-    with_entry,
-)
+from mlstore.engine.catalog import Catalog, feature_names, suggest, with_entry
+from mlstore.engine.entries import CatalogEntry, kind_of, put_entry, settle_numbers
 from mlstore.engine.session import WriteContext
 from mlstore.engine.versions import take_numbers
 from mlstore.errors import AlreadyExistsError, DefinitionError, UnknownNameError
@@ -32,7 +24,7 @@ ORDER = ("entity", "table", "view", "window", "on_demand", "service")  # each re
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What would happen to one definition: action is create, evolve, new_version or unchanged."""
+    """What would happen to one definition: action is create, evolve, new_version or unchanged; of a revert also withdraw."""
 
     action: str
     kind: str
@@ -40,7 +32,7 @@ class Change:
     details: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        sign = {"create": "+", "evolve": "~", "new_version": "!", "unchanged": "="}[self.action]
+        sign = {"create": "+", "evolve": "~", "new_version": "!", "unchanged": "=", "withdraw": "-"}[self.action]
         details = f": {'; '.join(self.details)}" if self.details else ""
         return f"{sign} {self.action:11} {self.kind:7} {self.name}{details}"
 
@@ -103,8 +95,8 @@ def register(context: WriteContext, entry: CatalogEntry, change: Change) -> Tabl
     """Write one entry on the line of the context; the change to be committed."""
     writer, seq = context.writer, take_numbers(context.writer, "seq")
     table = take_numbers(writer, "table") if entry.table < 0 else entry.table
-    revision = next_revision(writer, replace(entry, table=table))
-    digest = put_entry(writer, replace(entry, table=table, revision=revision, seq=seq, time_us=context.now_us, line=context.scope.line))
+    settled = settle_numbers(writer, replace(entry, table=table))
+    digest = put_entry(writer, replace(settled, seq=seq, time_us=context.now_us, line=context.scope.line))
     return TableChange(f"apply {change.action}", f"{entry.kind} {entry.label}", table, 0, seq, seq, digest)
 
 
@@ -116,18 +108,17 @@ def _plan_one(catalog: Catalog, definition: Definition) -> Step:
             f"{definition.name!r} is a {found[-1].kind} already, so no {kind} can have the name", hint="choose another name"
         )
     has_data = isinstance(definition, FeatureView | WindowView | Table)
+    version = catalog.next_version("entity" if kind == "entity" else "relation", definition.name)
+    made = CatalogEntry(kind, definition.name, version, 1, definition, -1 if has_data else 0, 0, 0)
     if not found:
-        entry = CatalogEntry(kind, definition.name, 1, 1, definition, -1 if has_data else 0, 0, 0)
-        return Step(Change("create", kind, definition.name), entry)
+        return Step(Change("create", kind, made.label), made)
     newest = found[-1]
     evolution = evolve(newest.definition, definition)
     if evolution.action == "unchanged":
         return Step(Change("unchanged", kind, newest.label), None)
     if evolution.action == "in_place":
-        entry = replace(newest, revision=newest.revision + 1, definition=evolution.definition)
-        return Step(Change("evolve", kind, newest.label, evolution.changes), entry)
-    entry = CatalogEntry(kind, definition.name, newest.version + 1, 1, evolution.definition, -1 if has_data else 0, 0, 0)
-    return Step(Change("new_version", kind, entry.label, evolution.changes), entry)
+        return Step(Change("evolve", kind, newest.label, evolution.changes), newest.changed(evolution.definition))
+    return Step(Change("new_version", kind, made.label, evolution.changes), replace(made, definition=evolution.definition))
 
 
 def _with_source(planned: Catalog, view: WindowView) -> WindowView:
@@ -181,7 +172,7 @@ def _with_inputs(planned: Catalog, view: OnDemandView) -> OnDemandView:
         pinned += [str(replace(way, feature=relation.layout.features[relation.number(name)].name)) for name in names]
     settled = replace(view, inputs=tuple(dict.fromkeys(pinned)))
     # Made up as it would be registered, so that what does not fit says so.
-    version = 1 + max((entry.version for entry in planned.find("relation", view.name)), default=0)
+    version = planned.next_version("relation", view.name)
     with_entry(planned, CatalogEntry("on_demand", view.name, version, 1, settled, 0, 0, 0)).relation(view.name, version)
     return settled
 
@@ -198,9 +189,19 @@ def check_readers(catalog: Catalog) -> None:
         if isinstance(entry.definition, WindowView):
             try:
                 catalog.layout(entry.definition)
-            except DefinitionError as cause:
+            except (DefinitionError, UnknownNameError) as cause:
                 message = f"{entry.definition.source_name} cannot change so while {entry.label} reads it: {cause.message}"
                 raise DefinitionError(message, hint="leave the column as it is, or add another one") from cause
+
+
+def check_references(catalog: Catalog) -> None:
+    """Refuse to take back what a view or a service is made from."""
+    for entry in catalog.current():
+        try:
+            _check_references(catalog, entry.definition, {})
+        except UnknownNameError as cause:
+            message = f"{entry.label} is made from what would be taken back: {cause.message}"
+            raise DefinitionError(message, hint=f"take back, or change, {entry.label} first") from cause
 
 
 def _check_references(catalog: Catalog, definition: Definition, others: dict[tuple[str, str], Definition]) -> None:

@@ -83,16 +83,16 @@ def pay(session: Session, relation: Relation, owed: int) -> None:
 
 def current(context: ReadContext, relation: Relation) -> Relation:
     """The relation as the catalogue of this transaction has it."""
-    return context.catalog.relation(relation.entry.name, relation.entry.version)
+    return context.catalog.store(relation.table)
 
 
 def seal(context: WriteContext, relation: Relation) -> None:
     """Turn the tail into segments, rows deleted from it included: versions before the delete still see them."""
     writer, line = context.writer, context.scope.line
-    content = load_tail(writer, relation, line)
+    content = load_tail(writer, relation.whole, line)
     if content is None:
         return
-    block = Block(relation, content, bound=LIVE, deletes=content.deletes)
+    block = Block(relation.whole, content, bound=LIVE, deletes=content.deletes)
     placement = Placement(take_numbers(writer, "run"), 0)
     with following(context, relation):
         rewrite(context, relation, [(block, 0, content.rows)], placement)
@@ -150,7 +150,7 @@ def _merge_once(context: WriteContext, relation: Relation, plan: MergePlan, tier
 def open_block(reader: Reader, relation: Relation, entry: SegmentEntry, deletes: Deletes | None) -> Block:
     """All that a segment holds, whatever the version."""
     content = SegmentContent(entry, load_extents(reader, entry.segment))
-    return Block(relation, content, bound=LIVE, deletes=deletes, start=entry.start_row, segment=entry.segment)
+    return Block(relation.whole, content, bound=LIVE, deletes=deletes, start=entry.start_row, segment=entry.segment)
 
 
 def plan_merges(state: TableState, entries: Sequence[SegmentEntry], take_run: Callable[[], int]) -> TableState:
@@ -197,7 +197,7 @@ def plan_cut(blocks: Sequence[Block], has_more: Sequence[bool]) -> tuple[bytes, 
 
 def rewrite(context: WriteContext, relation: Relation, slices: Sequence[Slice], placement: Placement) -> list[SegmentEntry]:
     """Write rows of several blocks as one run, deletes included, without the rows that may leave the file."""
-    writer, line = context.writer, context.scope.line
+    writer, line, relation = context.writer, context.scope.line, relation.whole
     rows, deleted = _merge_rows(relation, slices, droppable_rows(context, relation, context.now_us, load_spans(writer, line)))
     if not rows.count:
         return []
