@@ -125,17 +125,24 @@ class Relation:
 
         What writes rows of one place to another writes these. Names may come twice: features go by their positions.
         """
-        held: dict[int, tuple[str, DType]] = dict(zip(self.places, ((each.name, each.dtype) for each in self.layout.features), strict=True))
-        for revision in self._revisions.values():
-            for number, (name, dtype) in zip(revision.numbers, revision.fields, strict=True):
-                shown, known = held.get(number, (name, dtype))
-                held[number] = shown, dtype if widens(known, dtype) else known
-        numbers = tuple(sorted(held))
-        fields = tuple(held[number] for number in numbers)
-        if numbers == tuple(self.places) and fields == tuple((each.name, each.dtype) for each in self.layout.features):
+        held = _held(self._revisions)
+        fields, numbers = tuple(held[number] for number in sorted(held)), tuple(sorted(held))
+        if numbers == tuple(self.places) and fields == self._fields:
             return self
-        layout = replace(self.layout, features=tuple(Field(*field) for field in fields))
-        return _Whole(replace(self.entry, numbers=numbers), layout, {**self._revisions, WHOLE: Revision(fields, numbers)})
+        return _Reading(self.entry, self.layout, self._revisions, fields, numbers)
+
+    def beside(self, *others: "Relation") -> "Relation":
+        """The relation as it reads rows that other places have written to the same table, in types that hold what is there."""
+        revisions = dict(self._revisions)
+        for other in others:
+            revisions |= other._revisions
+        held = _held(revisions)
+        fields = tuple((name, held[number][1]) for number, (name, _) in zip(self.places, self._fields, strict=True))
+        return _Reading(replace(self.entry, revision=WHOLE), self.layout, revisions, fields, tuple(self.places))
+
+    @property
+    def _fields(self) -> tuple[tuple[str, DType], ...]:
+        return tuple((field.name, field.dtype) for field in self.layout.features)
 
     def require_rows(self, doing: str = "read") -> None:
         """Refuse what only makes sense where rows are kept: a window view and an on-demand view have none."""
@@ -158,12 +165,34 @@ class Relation:
         return self.numbers[feature]
 
 
-class _Whole(Relation):
-    """See Relation.whole: its rows are read, and written to segments, but never packed."""
+class _Reading(Relation):
+    """A relation with other features than it was declared with: rows are read so, and written to segments, but never packed."""
+
+    def __init__(
+        self,
+        entry: CatalogEntry,
+        layout: Layout,
+        revisions: Mapping[int, Revision],
+        fields: tuple[tuple[str, DType], ...],
+        numbers: tuple[int, ...],
+    ) -> None:
+        features = tuple(Field(*field) for field in fields)
+        revisions = {**revisions, WHOLE: Revision(fields, numbers)}
+        super().__init__(replace(entry, numbers=numbers), replace(layout, features=features), revisions)
 
     @lazy
     def plan(self) -> RowPlan:
         return compile_plan(WHOLE, self._revisions[WHOLE].fields)
+
+
+def _held(revisions: Mapping[int, Revision]) -> dict[int, tuple[str, DType]]:
+    """By number, each feature that any of the revisions has, in its widest type."""
+    held: dict[int, tuple[str, DType]] = {}
+    for revision in revisions.values():
+        for number, (name, dtype) in zip(revision.numbers, revision.fields, strict=True):
+            shown, known = held.get(number, (name, dtype))
+            held[number] = shown, dtype if widens(known, dtype) else known
+    return held
 
 
 class Catalog:

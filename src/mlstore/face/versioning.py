@@ -184,9 +184,9 @@ class Versioning(Face):
     def revert(self, commit: Version, *, strategy: Strategy = None, message: str = "", author: str = "") -> Commit:
         """Undo what one commit did, with a new commit on top; what came after it stays. Online values follow.
 
-        Rows changed since are conflicts: `strategy` as in `merge`; "ours" is what is here now, "theirs" what was before the commit. Definitions
-        are taken back too; rows written since that hold values of a feature, or belong to a view, that would go are conflicts. Older
-        versions see all they saw; a revert of the revert brings values back.
+        Rows changed since are conflicts: `strategy` as in `merge`; "ours" is what is here now, "theirs" what was before the commit.
+        Definitions are taken back too; rows written since that hold values of a feature, or belong to a view, that would go are
+        conflicts. Older versions see all they saw; a revert of the revert brings values back.
 
         Raises
         ------

@@ -153,7 +153,7 @@ def narrow(tmp_path: Path) -> Iterator[ml.Store]:
 
 
 def test_a_wider_type_is_taken_back_while_all_values_fit(narrow: ml.Store, settle: Callable[[ml.Store], object]) -> None:
-    narrow.revert(narrow.history()[0])
+    narrow.rollback(narrow.history()[1])
     narrow.apply(spend(schema={"amount": ml.float64, "note": ml.string}))
     widened = narrow.history()[0]
     narrow.write("spend", rows({1: 11}, at=LATER))
@@ -192,6 +192,18 @@ def test_a_value_that_fits_again_once_it_was_deleted(narrow: ml.Store, settle: C
     assert str(narrow.read("spend").schema.field("amount").type) == "int16"
     assert online(narrow) == [10, 21, None, None]
     assert online(narrow.at("wide")) == [2**40, 21, None, None]
+
+
+def test_a_type_that_does_not_hold_what_older_versions_held_is_refused(narrow: ml.Store) -> None:
+    narrow.write("spend", rows({1: 2**60}, at=LATER))
+    narrow.delete("spend", start=LATER)
+    narrow.revert(narrow.history()[2])
+
+    with pytest.raises(ml.DefinitionError, match="amount was int64"):
+        narrow.apply(spend(schema={"amount": ml.float64, "note": ml.string}))
+
+    narrow.apply(spend(schema={"amount": ml.int32, "note": ml.string}))
+    assert online(narrow) == [10, 20, None, None]
 
 
 def test_what_was_made_is_taken_back(store: ml.Store) -> None:

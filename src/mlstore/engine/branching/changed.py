@@ -30,15 +30,19 @@ def compare(before: History | None, after: History | None) -> Difference:
     Both see the older part of the lines they share. There only rows written, deleted or shadowed between the two bounds can differ.
     """
     found = Difference([], [])
-    old = {} if before is None else {layer.line: layer for layer in before.layers()}
-    new = {} if after is None else {layer.line: layer for layer in after.layers()}
-    for line in sorted(old.keys() | new.keys()):
-        for one, other in _pairs(before, old.get(line), after, new.get(line)):
+    old, new = _layers(before), _layers(after)
+    for place in sorted(old.keys() | new.keys()):
+        for one, other in _pairs(before, old.get(place), after, new.get(place)):
             if one is not None:
                 found.removed.extend(_rows(one, _seen(one) if other is None else _seen(one) & ~_seen(other)))
             if other is not None:
                 found.added.extend(_rows(other, _seen(other) if one is None else _seen(other) & ~_seen(one)))
     return found
+
+
+def _layers(history: History | None) -> dict[tuple[int, int], Layer]:
+    """By table and line: two places may have given one name to tables of their own."""
+    return {} if history is None else {(history.relation.table, layer.line): layer for layer in history.layers()}
 
 
 def changed_keys(before: History, after: History) -> Keys:

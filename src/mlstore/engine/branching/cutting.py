@@ -47,8 +47,10 @@ def apply_cuts(
 
 
 def find_history(context: ReadContext, relation: Relation) -> History | None:
-    """A table at another place, which may know it as withdrawn; None: not at all."""
-    found = next((other for other in context.catalog.stores() if other.table == relation.table), None)
+    """A table at another place, which may know it as withdrawn, or have one of its name; None: neither."""
+    known = list(context.catalog.stores())
+    same = [other for other in known if other.table == relation.table] or [other for other in known if other.label == relation.label]
+    found = next(iter(same), None)
     return None if found is None else context.history(found)
 
 

@@ -40,7 +40,7 @@ from mlstore.engine.session import ReadContext, Session, WriteContext
 from mlstore.engine.versions import Scope, Version, newest, resolve, scope_of, take_numbers
 from mlstore.engine.writing import upkeep
 from mlstore.engine.writing.ingest import write_here
-from mlstore.engine.writing.registration import check_readers, check_references, register
+from mlstore.engine.writing.registration import check_readers, check_references, check_types, register
 from mlstore.engine.writing.removal import hide
 from mlstore.errors import MergeConflictError, UsageError
 from mlstore.format.manifest import Commit, TableChange
@@ -111,6 +111,8 @@ def _bring(context: WriteContext, base: ReadContext, theirs: ReadContext, resolv
     schema = plan_schema_merge(base.catalog, context.catalog, theirs.catalog, resolver.whole())
     if schema.conflicts:
         raise _refusal([], schema.conflicts)
+    for entry, _ in schema.steps:
+        check_types(context.catalog, entry)
     regained = list(_regained(context, schema))
     told = [register(context, entry, change) for entry, change in schema.steps]
     context = replace(context, catalog=load_catalog(context.reader, context.scope))
@@ -164,16 +166,21 @@ def _plan_table(
         if resolver.whole() == OURS:
             return None
         raise _refusal([], [DefinitionConflict(relation.label, "definition", relation.entry.kind, "taken back", "rows since")])
-    if ours is None or common_shape(ours, relation) is None:
+    if ours is None or (ours.table != relation.table and common_shape(ours, relation) is None):
         raise UsageError(f"{relation.label} is another kind of table on the other side", hint="apply it here as a new version, and write")
-    shape = shape_of(ours)
-    our_difference = compare(was, context.history(ours))
+    shape, mine = shape_of(ours), context.history(ours)
+    if ours.table == relation.table:
+        # Every side is read as ours is: what one of them has taken back is still told of its rows.
+        relation = ours.beside(relation, *(() if was is None else (was.relation,)))
+        was, now, mine = None if was is None else was.read_as(relation), now.read_as(relation), mine.read_as(relation)
+        their_difference = compare(was, now)
+    our_difference = compare(was, mine)
     old = None if was is None else was.relation
     if not their_difference.removed and not our_difference.removed and not our_difference.added:
         added = RowSet(shape, relation, their_difference.added)
         return _TableMerge(ours, shape, MergePlan(), shape.conform(added.keys, added.time, added.created, added.columns))
     sides: list[Side] = []
-    for difference, new in ((our_difference, ours), (their_difference, relation)):
+    for difference, new in ((our_difference, mine.relation), (their_difference, relation)):
         removed, added, matched = match_difference(shape, old, new, difference)
         sides.append(changes(shape.layout, matched, contents(removed), contents(added)))
     return _TableMerge(ours, shape, plan_merge(ours.label, shape.layout, shape.plan, sides[0], sides[1], resolver), None)

@@ -110,6 +110,10 @@ class History:
         self.scope = scope
         self._shelves = shelves
 
+    def read_as(self, relation: Relation) -> "History":
+        """The same rows, read as another relation of the same table."""
+        return History(self.reader, relation, self.scope, self._shelves)
+
     def blocks(self, *, keys: Keys | None = None, first_time: int = MIN_TIME, last_time: int = MAX_TIME) -> list[Block]:
         """The blocks that may hold rows of these keys (sorted) and times, in the order in which ties are settled; segments still closed."""
         wanted = None if keys is None else keys.encoded() if len(keys) <= limits.POINT_KEYS else None

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mlstore.engine.catalog import Catalog, feature_names, suggest, with_entry
-from mlstore.engine.entries import CatalogEntry, kind_of, put_entry, settle_numbers
+from mlstore.engine.entries import CatalogEntry, kind_of, put_entry, settle_numbers, stored_names
 from mlstore.engine.session import WriteContext
 from mlstore.engine.versions import take_numbers
 from mlstore.errors import AlreadyExistsError, DefinitionError, UnknownNameError
 from mlstore.format.manifest import TableChange
+from mlstore.schema.dtypes import widens
 from mlstore.schema.entity import Entity
 from mlstore.schema.evolution import evolve
 from mlstore.schema.ondemand import OnDemandView
@@ -75,6 +76,8 @@ def plan_registration(catalog: Catalog, definitions: Sequence[Definition]) -> li
         if isinstance(definition, OnDemandView):
             definition = _with_inputs(planned, definition)
         step = _plan_one(catalog, definition)
+        if step.entry is not None:
+            check_types(catalog, step.entry)
         steps.append(step)
         planned = planned if step.entry is None else with_entry(planned, step.entry)
     check_readers(planned)
@@ -98,6 +101,20 @@ def register(context: WriteContext, entry: CatalogEntry, change: Change) -> Tabl
     settled = settle_numbers(writer, replace(entry, table=table))
     digest = put_entry(writer, replace(settled, seq=seq, time_us=context.now_us, line=context.scope.line))
     return TableChange(f"apply {change.action}", f"{entry.kind} {entry.label}", table, 0, seq, seq, digest)
+
+
+def check_types(catalog: Catalog, entry: CatalogEntry) -> None:
+    """Refuse a type that does not hold what a feature held before its type was narrowed: one column must do for all versions."""
+    definition = entry.definition
+    known = next((relation for relation in catalog.stores() if relation.table == entry.table), None)
+    if known is None or not isinstance(definition, FeatureView | Table):
+        return
+    held = dict(zip(known.whole.places, known.whole.layout.features, strict=True))
+    for name, number in zip(stored_names(definition), entry.numbers, strict=True):
+        old, new = held[number].dtype if number in held else definition.schema[name], definition.schema[name]
+        if old != new and not widens(old, new) and not widens(new, old):
+            message = f"{entry.label}.{name} was {old} in older versions, which {new} does not hold"
+            raise DefinitionError(message, hint=f"make it {old} again, or add a feature of another name")
 
 
 def _plan_one(catalog: Catalog, definition: Definition) -> Step:
