@@ -12,6 +12,7 @@ from tests.support.model import Row, ViewModel
 
 Views = dict[str, ViewModel]
 Content = tuple[object, ...]
+Changes = dict[tuple[object, int], list[tuple[Row | None, Row | None]]]
 
 
 class Conflict(Exception):
@@ -62,10 +63,15 @@ def merge_views(base: Views, ours: Views, theirs: Views, strategy: str | None) -
 
 def merge_view(base: ViewModel, ours: ViewModel, theirs: ViewModel, strategy: str | None) -> ViewModel:
     """Ours, with what theirs has changed since the base."""
-    merged, mine = ours.copy(), changes(base, ours)
+    return merge_changes(ours, changes(base, ours), changes(base, theirs), strategy)
+
+
+def merge_changes(ours: ViewModel, mine: Changes, others: Changes, strategy: str | None) -> ViewModel:
+    """Ours, with the changes of others, where `mine` are those that ours has made."""
+    merged = ours.copy()
     added: list[Row] = []
     blended: list[Row] = []
-    for group, their_changes in changes(base, theirs).items():
+    for group, their_changes in others.items():
         for before, after in their_changes:
             match = next((each for each in mine.get(group, []) if _same_row(each, (before, after))), None)
             if match is None:
@@ -81,7 +87,7 @@ def merge_view(base: ViewModel, ours: ViewModel, theirs: ViewModel, strategy: st
                 if strategy == "theirs":
                     _take(merged, kept, after, added)
                 continue
-            row = blend(before, kept, after, strategy, base.features)
+            row = blend(before, kept, after, strategy, ours.features)
             if row is not kept:
                 _take(merged, kept, row, added if row is after else blended)
     for row in (*added, *blended):
@@ -106,10 +112,10 @@ def blend(base: Row | None, ours: Row, theirs: Row, strategy: str | None, featur
     return Row(ours.key, ours.event_time, max(known, default=None), 0, values)
 
 
-def changes(base: ViewModel, side: ViewModel) -> dict[tuple[object, int], list[tuple[Row | None, Row | None]]]:
+def changes(base: ViewModel, side: ViewModel) -> Changes:
     """What a side did: (before, after) of each row, by key and event time."""
     removed, added = _only_in(base, side), _only_in(side, base)
-    found: dict[tuple[object, int], list[tuple[Row | None, Row | None]]] = {}
+    found: Changes = {}
     for group in dict.fromkeys((row.key, row.event_time) for row in (*removed, *added)):
         old, new = ([row for row in rows if (row.key, row.event_time) == group] for rows in (removed, added))
         pairs = min(len(old), len(new))
