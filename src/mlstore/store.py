@@ -171,7 +171,7 @@ def _session(environment: Environment, branch: str) -> Session:
     if is_new and not environment.is_read_only:
         with environment.writer() as writer:
             if versions.find_ref(writer, versions.MAIN) is None:
-                scope = versions.create_line(writer, ())
+                scope = versions.create_line(writer, None)
                 versions.put_ref(writer, versions.MAIN, Ref("branch", scope.line, 0, "", _clock_us(), ""))
     with environment.reader() as reader:
         versions.branch_ref(reader, branch)

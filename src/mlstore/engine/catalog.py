@@ -365,7 +365,7 @@ def with_entry(catalog: Catalog, entry: CatalogEntry) -> Catalog:
 
 def load_catalog(reader: Reader, scope: Scope) -> Catalog:
     """The catalogue as a place knows it."""
-    bounds = dict(scope.layers())
+    bounds = dict(scope.lineage())
     entries = (read_entry(key, packed) for key, packed in reader.scan(CATALOG))
     return Catalog([entry for entry in entries if entry.seq <= bounds.get(entry.line, 0)])
 

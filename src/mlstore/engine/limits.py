@@ -25,5 +25,6 @@ TILE_TOUCHED = 1 << 12  # keys whose tiles one write makes anew; where rows of m
 TILE_ROWS = 1 << 17  # rows that one write adds to tiles; larger ones leave them to be filled in
 SORTED_ASKS = 64  # labels a key has on average from which they are put in order of time
 MAX_LAYERS = 8  # a branch that would see more lines than this is merged into by copying, not by moving on to another line
+TAKEN_ROWS = 1 << 16  # rows of an ancestor up to which a line takes them over, so that it need not look there
 WASTE = 20  # a segment is written anew for the rows that may leave it if they are at least one in so many
 GRACE_US = 14 * 24 * 3600 * 1_000_000  # how long what a branch left behind stays readable

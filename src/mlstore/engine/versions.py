@@ -11,13 +11,14 @@ from mlstore.engine.retained import load_spans
 from mlstore.errors import AlreadyExistsError, CorruptionError, UnknownVersionError, UsageError
 from mlstore.format.manifest import (
     Commit,
+    Pairs,
     Ref,
     TableChange,
     commit_id,
+    decode_ancestry,
     decode_commit,
-    decode_pairs,
     decode_record,
-    encode_fields,
+    encode_ancestry,
     encode_record,
     seal_commit,
 )
@@ -51,11 +52,16 @@ FORK_KEY = FixedFields(">IQI")
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Where a handle stands: the rows of `line` up to `bound`, below them those of its ancestors up to where it forked."""
+    """Where a handle stands: the rows of `line` up to `bound`, below them those of its ancestors up to where it forked.
+
+    `told`: all the lines it descends from, whose commits and definitions it has; without, the ancestors. They are more once a nearer line
+    has taken over the rows of some.
+    """
 
     line: int
     bound: int = LIVE
-    ancestry: tuple[tuple[int, int], ...] = ()
+    ancestry: Pairs = ()
+    told: Pairs = ()
 
     @property
     def is_live(self) -> bool:
@@ -65,9 +71,18 @@ class Scope:
         yield self.line, self.bound
         yield from ((line, min(fork, self.bound)) for line, fork in self.ancestry)
 
+    def lineage(self) -> Iterator[tuple[int, int]]:
+        """The lines whose commits are part of what is seen, and up to which: the own first."""
+        yield self.line, self.bound
+        yield from ((line, min(fork, self.bound)) for line, fork in self.told or self.ancestry)
+
     def holds(self, line: int, seq: int) -> bool:
         """Whether what a line wrote at a sequence is seen from here."""
-        return any(line == layer and seq <= bound for layer, bound in self.layers())
+        return any(line == layer and seq <= bound for layer, bound in self.lineage())
+
+    def author_of(self, seq: int) -> int:
+        """The line that a row seen from here was written, or deleted, on: the farthest that goes as far."""
+        return [line for line, bound in self.lineage() if seq <= bound][-1]
 
 
 def take_numbers(writer: Writer, counter: str, count: int = 1) -> int:
@@ -125,7 +140,7 @@ def head(reader: Reader, line: int, bound: int = LIVE) -> Commit | None:
 
 def newest_id(reader: Reader, scope: Scope) -> str | None:
     """The id of the newest commit seen from a place."""
-    for line, bound in scope.layers():
+    for line, bound in scope.lineage():
         found = reader.last(COMMITS, LINE_SEQ.pack(line, 0), LINE_SEQ.pack(line, bound) + b"\0")
         if found is not None:
             return commit_id(found[1])
@@ -134,12 +149,12 @@ def newest_id(reader: Reader, scope: Scope) -> str | None:
 
 def newest(reader: Reader, scope: Scope) -> Commit | None:
     """The newest commit seen from a place: of its line, or of where that forked."""
-    return next((found for line, bound in scope.layers() if (found := head(reader, line, bound)) is not None), None)
+    return next((found for line, bound in scope.lineage() if (found := head(reader, line, bound)) is not None), None)
 
 
 def commits(reader: Reader, scope: Scope) -> Iterator[Commit]:
     """The commits a handle can see, newest first."""
-    for line, bound in scope.layers():
+    for line, bound in scope.lineage():
         span = LINE_SEQ.pack(line, 0), LINE_SEQ.pack(line, bound) + b"\0"
         for _, packed in reader.scan(COMMITS, start=span[0], stop=span[1], reverse=True):
             yield decode_commit(packed)
@@ -159,7 +174,12 @@ def line_scope(reader: Reader, line: int, bound: int = LIVE) -> Scope:
     packed = reader.get(LINES, _LINE.pack(line))
     if packed is None:
         raise UnknownVersionError("the rows of this version are gone: no name needed them", hint="name what shall stay with snapshot()")
-    return Scope(line, bound, decode_pairs(packed))
+    return _scope(line, bound, packed)
+
+
+def _scope(line: int, bound: int, packed: bytes) -> Scope:
+    told, seen = decode_ancestry(packed)
+    return Scope(line, bound, seen, told)
 
 
 def has_line(reader: Reader, line: int) -> bool:
@@ -192,19 +212,25 @@ def _retained_hint(reader: Reader) -> str:
     return f"what shall stay is named with snapshot(); snapshots: {known or 'none yet'}"
 
 
-def create_line(writer: Writer, ancestry: tuple[tuple[int, int], ...]) -> Scope:
-    """A new line that sees the given parts of other lines."""
-    line = take_numbers(writer, "line")
-    writer.put(LINES, _LINE.pack(line), encode_fields(ancestry))
-    for parent, fork in ancestry:
-        writer.put(FORKS, FORK_KEY.pack(parent, fork, line), b"")
-    return Scope(line, LIVE, ancestry)
+def create_line(writer: Writer, origin: Scope | None) -> Scope:
+    """A new line that sees what is seen from a place; None: nothing."""
+    told, seen = ((), ()) if origin is None else (tuple(origin.lineage()), tuple(origin.layers()))
+    scope = Scope(take_numbers(writer, "line"), LIVE, seen, told)
+    put_line(writer, scope)
+    for parent, fork in seen:
+        writer.put(FORKS, FORK_KEY.pack(parent, fork, scope.line), b"")
+    return scope
+
+
+def put_line(writer: Writer, scope: Scope) -> None:
+    """Write down what a line descends from, and where the rows of that lie."""
+    writer.put(LINES, _LINE.pack(scope.line), encode_ancestry(scope.told, scope.ancestry))
 
 
 def all_scopes(reader: Reader) -> Iterator[Scope]:
     """The end of every line of the file."""
     for key, packed in reader.scan(LINES):
-        yield Scope(int(_LINE.unpack(key)[0]), LIVE, decode_pairs(packed))
+        yield _scope(int(_LINE.unpack(key)[0]), LIVE, packed)
 
 
 def newest_fork(reader: Reader, line: int) -> int | None:
@@ -330,7 +356,7 @@ def _by_id(reader: Reader, text: str) -> Commit | None:
 
 def _as_of_time(reader: Reader, scope: Scope, time_us: int, given: date) -> Commit:
     """The newest commit not after a time: times never fall along a line, so a seek by sequence can bisect."""
-    for line, bound in scope.layers():
+    for line, bound in scope.lineage():
         low, high = 0, min(bound, read_counter(reader, "seq"))
         while low < high:
             middle = (low + high + 1) // 2

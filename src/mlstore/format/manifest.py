@@ -21,6 +21,9 @@ MOST = 2**63 - 1
 MOST_ROWS = 2**32 - 1
 
 Record = TypeVar("Record")
+Pairs = tuple[tuple[int, int], ...]
+
+_ANCESTORS = ((int, int), (int, int, bool))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,17 +168,22 @@ def decode_fields(packed: bytes, *kinds: type) -> list[Any]:
     return fields
 
 
-def decode_pairs(packed: bytes) -> tuple[tuple[int, int], ...]:
-    """A list of pairs of numbers that are not negative."""
+def encode_ancestry(told: Sequence[tuple[int, int]], seen: Sequence[tuple[int, int]]) -> bytes:
+    """The lines that one descends from, with the fork of each; those not among `seen` are marked: their rows lie nearer."""
+    return encode_fields([[line, fork] if (line, fork) in seen else [line, fork, True] for line, fork in told])
+
+
+def decode_ancestry(packed: bytes) -> tuple[Pairs, Pairs]:
+    """All lines that one descends from, and those of them whose rows are looked up there."""
     try:
-        pairs: Any = unpack(packed, use_list=False)
+        told: Any = unpack(packed, use_list=False)
     except (ValueError, TypeError) as error:
         raise CorruptionError(f"a record cannot be read: {error}", hint=CURE) from error
-    if type(pairs) is not tuple or not all(type(pair) is tuple and tuple(map(type, pair)) == (int, int) for pair in pairs):
-        raise CorruptionError(f"a record says what cannot be: {pairs!r:.200}", hint=CURE)
-    if not all(0 <= number <= MOST for pair in pairs for number in pair):
-        raise CorruptionError(f"a record says what cannot be: {pairs!r:.200}", hint=CURE)
-    return pairs
+    if type(told) is not tuple or not all(type(each) is tuple and tuple(map(type, each)) in _ANCESTORS for each in told):
+        raise CorruptionError(f"a record says what cannot be: {told!r:.200}", hint=CURE)
+    if not all(0 <= number <= MOST for each in told for number in each[:2]):
+        raise CorruptionError(f"a record says what cannot be: {told!r:.200}", hint=CURE)
+    return tuple(each[:2] for each in told), tuple(each for each in told if len(each) == 2)
 
 
 def is_int64(value: object) -> bool:

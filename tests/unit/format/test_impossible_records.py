@@ -18,9 +18,9 @@ from mlstore.format.manifest import (
     Ref,
     SegmentEntry,
     TableState,
+    decode_ancestry,
     decode_commit,
     decode_fields,
-    decode_pairs,
     decode_record,
     encode_record,
 )
@@ -136,10 +136,10 @@ def test_an_act_that_cannot_be_is_refused() -> None:
 
 
 def test_fields_and_pairs_of_other_types_are_refused() -> None:
-    assert decode_pairs(msgpack.packb([[1, 2], [3, 4]])) == ((1, 2), (3, 4))
+    assert decode_ancestry(msgpack.packb([[1, 2], [3, 4, True]])) == (((1, 2), (3, 4)), ((1, 2),))
     for record in ([[1]], [[1, -2]], [[1, "2"]], [1, 2], {}, [[1, 2**63]]):
         with pytest.raises(CorruptionError):
-            decode_pairs(msgpack.packb(record))
+            decode_ancestry(msgpack.packb(record))
     with pytest.raises(CorruptionError, match="says what cannot be"):
         decode_fields(msgpack.packb([1, "a"]), int, int)
     with pytest.raises(CorruptionError, match="says what cannot be"):

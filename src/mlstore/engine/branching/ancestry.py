@@ -9,7 +9,7 @@ from mlstore.storage.transaction import Reader
 def reach(reader: Reader, scope: Scope) -> dict[int, int]:
     """Up to which sequence each line is part of a place, merges included."""
     found: dict[int, int] = {}
-    waiting = list(scope.layers())
+    waiting = list(scope.lineage())
     while waiting:
         line, bound = waiting.pop()
         known = found.get(line, -1)
@@ -20,7 +20,7 @@ def reach(reader: Reader, scope: Scope) -> dict[int, int]:
         for _, merged in merges:
             other, seq = LINE_SEQ.unpack(merged)
             try:
-                waiting += line_scope(reader, other, seq).layers()
+                waiting += line_scope(reader, other, seq).lineage()
             except UnknownVersionError:
                 waiting.append((other, seq))  # swept: its rows are gone, its commits are not
     return found

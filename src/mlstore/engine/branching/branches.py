@@ -7,6 +7,8 @@ from datetime import date, datetime, timedelta
 from mlstore.engine import audit, limits
 from mlstore.engine.branching.ancestry import reach
 from mlstore.engine.branching.changed import changed_keys
+from mlstore.engine.branching.flattening import flatten
+from mlstore.engine.catalog import load_catalog
 from mlstore.engine.history import online
 from mlstore.engine.session import WriteContext
 from mlstore.engine.versions import (
@@ -78,9 +80,9 @@ def fork(context: WriteContext, commit: Commit | None) -> Scope:
     """A new line that sees what a commit saw. The line forked keeps its online rows as they were then."""
     writer = context.writer
     if commit is None:
-        return create_line(writer, ())
+        return create_line(writer, None)
     place = scope_of(writer, commit)
-    scope = create_line(writer, ((place.line, place.bound), *place.ancestry))
+    scope = create_line(writer, place)
     last = head(writer, place.line)
     if last is not None and last.seq > commit.seq:
         _keep_online(context, place)
@@ -140,7 +142,7 @@ def roll_back(context: WriteContext, name: str, to: str | date | Commit, *, auth
     return commit
 
 
-def move_branch(context: WriteContext, name: str, commit: Commit, action: str, *, author: str, message: str) -> Scope:
+def move_branch(context: WriteContext, name: str, commit: Commit, action: str, *, author: str, message: str) -> None:
     """Let a branch stand at a commit, on a new line: what it wrote since stays where it is, and is seen no more."""
     writer = context.writer
     ref = branch_ref(writer, name)
@@ -148,7 +150,8 @@ def move_branch(context: WriteContext, name: str, commit: Commit, action: str, *
     scope = fork(context, commit)
     log_move(context, action, name, before, commit, author=author, message=message)
     put_ref(writer, name, replace(ref, line=scope.line))
-    return scope
+    if len(scope.ancestry) >= limits.MAX_LAYERS:
+        flatten(replace(context, scope=scope, catalog=load_catalog(writer, scope)), 1)
 
 
 def log_move(

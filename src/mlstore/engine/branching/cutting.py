@@ -8,11 +8,14 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlstore.engine.branching.changed import compare
-from mlstore.engine.branching.rowsets import RowSet, shape_of
+from mlstore.engine.branching.counterparts import Matched
+from mlstore.engine.branching.diff import match_difference
+from mlstore.engine.branching.rowsets import RowSet, common_shape, shape_of
 from mlstore.engine.branching.schemamerge import Cut, DefinitionConflict, SchemaPlan
 from mlstore.engine.branching.threeway import OURS, THEIRS
 from mlstore.engine.catalog import Relation
@@ -67,7 +70,7 @@ def _left(
     if not isinstance(definition, FeatureView | Table) or not isinstance(less, FeatureView | Table):
         return less
     stays: dict[str, DType] = {}
-    for name, count in _needed(_added(context, base, entry), cut):
+    for name, count in _needed(*_since_base(context, base, entry), cut):
         # A value that a narrower type does not hold could not be read, so nobody's word makes it go.
         if choice == OURS:
             stays[name] = definition.schema[name]
@@ -82,9 +85,11 @@ def _since(count: int) -> str:
     return f"{count:,} row{'s' if count > 1 else ''} since"
 
 
-def _needed(rows: RowSet, cut: Cut) -> Iterator[tuple[str, int]]:
+def _needed(rows: RowSet, matched: Matched, cut: Cut) -> Iterator[tuple[str, int]]:
     """What of a cut rows need, and how many."""
-    for (name, _), column in zip(rows.shape.features, rows.columns, strict=True):
+    picked = pa.array(np.append(matched.added, matched.after))
+    for (name, _), values in zip(rows.shape.features, rows.columns, strict=True):
+        column = values.take(picked)
         count = len(column) - column.null_count if name in cut.lost else 0
         if name in cut.narrowed:
             count = _misfits(column, cut.narrowed[name].arrow)
@@ -101,16 +106,23 @@ def _misfits(column: pa.Array, arrow: pa.DataType) -> int:
     return len(there) - int(pc.sum(same).as_py() or 0)
 
 
-def _added(context: WriteContext, base: ReadContext, entry: CatalogEntry) -> RowSet:
-    """The rows that we see and the base does not."""
-    relation = context.catalog.store(entry.table)
-    return RowSet(shape_of(relation), relation, compare(find_history(base, relation), context.history(relation)).added)
-
-
 def _rows_since(context: WriteContext, base: ReadContext, entry: CatalogEntry) -> int:
     """How many rows of a view or table we have written, or deleted, since the base."""
     if not isinstance(entry.definition, FeatureView | Table):
         return 0
+    matched = _since_base(context, base, entry)[1]
+    return len(matched.added) + len(matched.after) + len(matched.removed)
+
+
+def _since_base(context: WriteContext, base: ReadContext, entry: CatalogEntry) -> tuple[RowSet, Matched]:
+    """The rows that we see and the base does not, and how they stand to those that only the base sees."""
     relation = context.catalog.store(entry.table)
-    found = compare(find_history(base, relation), context.history(relation))
-    return sum(len(rows) for _, rows in (*found.added, *found.removed))
+    was, now = find_history(base, relation), context.history(relation)
+    if was is not None and was.relation.table == relation.table:
+        reading = relation.beside(was.relation)
+        was, now = was.read_as(reading), now.read_as(reading)
+    shape = common_shape(None if was is None else was.relation, now.relation)
+    if was is None or shape is None:
+        was, shape = None, shape_of(now.relation)
+    _, added, matched = match_difference(shape, None if was is None else was.relation, now.relation, compare(was, now))
+    return added, matched

@@ -179,6 +179,10 @@ class Block:
             seqs[self._deletes[0]] = self._deletes[1]
         return seqs
 
+    def marked(self, deletes: Deletes | None) -> "Block":
+        """The same rows, with other ones deleted."""
+        return Block(self.relation, self.content, bound=self.bound, deletes=deletes, start=self.start, segment=self.segment)
+
     def created_of(self, rows: Int64) -> Int64:
         created = self.content.created
         return created[rows] if created.size else np.full(len(rows), self.content.same_created, np.int64)

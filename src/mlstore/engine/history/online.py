@@ -14,7 +14,7 @@ from mlstore.engine.catalog import Relation
 from mlstore.engine.history.asof import newest_questions, relevant_blocks, search
 from mlstore.engine.history.gather import Gatherer
 from mlstore.engine.history.offline import History
-from mlstore.engine.versions import Scope, newest_fork
+from mlstore.engine.versions import Scope, forks, newest_fork, read_counter
 from mlstore.format.keymerge import merge_keys
 from mlstore.format.keys import Keys
 from mlstore.format.packed import FixedFields
@@ -86,6 +86,36 @@ def kept_keys(reader: Reader, relation: Relation, line: int, fork: int) -> Keys:
     records = (record for record, _ in reader.scan_prefix(KEPT, prefix))
     keys = {record[len(prefix) : -_FORK.size] for record in records if _FORK.unpack(record[-_FORK.size :])[0] > fork}
     return Keys.from_encoded(sorted(keys), relation.key_spec.kind)
+
+
+def hand_down(writer: Writer, line: int, gone: int) -> None:
+    """Online rows kept for a fork that is gone serve the next older one, or nobody."""
+    left = [fork for fork, _ in forks(writer, line)]
+    if gone in left:
+        return
+    older = max((fork for fork in left if fork < gone), default=None)
+    suffix = _FORK.pack(gone)
+    for table in range(1, read_counter(writer, "table") + 1):
+        kept = [item for item in writer.scan_prefix(KEPT, _OWNER.pack(table, line)) if item[0].endswith(suffix)]
+        for key, row in kept:
+            if older is not None:
+                writer.put(KEPT, key[: -_FORK.size] + _FORK.pack(older), row, overwrite=False)
+            writer.delete(KEPT, key)
+
+
+def take_over(writer: Writer, relation: Relation, scope: Scope) -> None:
+    """Let a line have the online rows that it sees of its nearest ancestor, and answer without it from now on."""
+    own = online_prefix(relation, scope.line)
+    above = online_prefix(relation, scope.ancestry[0][0])
+    has_more = len(scope.ancestry) > 1
+    keys = {record[len(above) :] for record, _ in writer.scan_prefix(ONLINE, above)}
+    keys |= {record[len(above) : -_FORK.size] for record, _ in writer.scan_prefix(KEPT, above)}
+    missing = sorted(key for key in keys if writer.get(ONLINE, own + key) is None)
+    rows = get_rows(writer, relation, scope, missing)
+    # Where there are no ancestors left, nothing shines through that an empty row would keep back.
+    writer.put_many(ONLINE, [(own + key, row or b"") for key, row in zip(missing, rows, strict=True) if row is not None or has_more])
+    if not has_more:
+        writer.delete_many(ONLINE, [record for record, row in writer.scan_prefix(ONLINE, own) if not row])
 
 
 def _keep_for_forks(writer: Writer, relation: Relation, line: int, rows: Iterable[tuple[bytes, bytes | None]]) -> None:

@@ -77,6 +77,11 @@ def load_shadows(reader: Reader, table: int, line: int, kind: KeyKind, keys: Seq
 
 def locate(block: Block, shadows: Shadows) -> Int64:
     """The rows of a block that have one of these names."""
+    return np.unique(match(block, shadows)[0])
+
+
+def match(block: Block, shadows: Shadows) -> tuple[Int64, Int64]:
+    """Each row of a block that has one of these names, and the place of the name."""
     count = len(shadows.codes)
     begin, end = np.zeros(count, np.int64), np.zeros(count, np.int64)
     positions = block.keys.search(shadows.keys)[shadows.codes]
@@ -85,4 +90,4 @@ def locate(block: Block, shadows: Shadows) -> Int64:
     which = np.repeat(np.arange(count), lengths)
     rows = np.repeat(begin - (np.cumsum(lengths) - lengths), lengths) + np.arange(len(which))
     same = (block.created_of(rows) == shadows.created[which]) & (block.seq_of(rows) == shadows.seq[which])
-    return np.unique(rows[same])
+    return rows[same], which[same]

@@ -79,7 +79,7 @@ def _find_wrong_lines(reader: Reader) -> Iterator[str]:
         yield "the index of forks is not that of the lines"
     for line, scope in scopes.items():
         # A line sees what its parent sees up to the fork: nothing else, and never itself.
-        parents = [parent for parent, _ in scope.ancestry]
+        parents = [parent for parent, _ in scope.told]
         if line in parents or len(set(parents)) != len(parents) or not all(parent in scopes for parent in parents):
             yield f"line {line} sees lines that are not there, or itself"
 

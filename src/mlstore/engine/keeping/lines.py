@@ -3,13 +3,13 @@
 from mlstore.engine import limits
 from mlstore.engine.branching.branches import reflog
 from mlstore.engine.history.offline import STATES
-from mlstore.engine.history.online import KEPT, ONLINE
+from mlstore.engine.history.online import KEPT, ONLINE, hand_down
 from mlstore.engine.history.segments import drop_entry, list_entries
 from mlstore.engine.history.shadows import SHADOWS
 from mlstore.engine.history.tail import TAIL
 from mlstore.engine.retained import drop_spans
 from mlstore.engine.session import WriteContext
-from mlstore.engine.versions import FEED, FORK_KEY, FORKS, LINES, forks, line_scope, named, read_counter
+from mlstore.engine.versions import FEED, FORK_KEY, FORKS, LINES, line_scope, named, read_counter
 from mlstore.engine.windows.tilekeeping import MARKS
 from mlstore.engine.windows.tiles import TILES
 from mlstore.engine.writing.upkeep import TRASH
@@ -20,7 +20,6 @@ from mlstore.storage.transaction import Reader, Writer
 _LINE = FixedFields(">I")
 _OWNER = FixedFields(">II")
 _SEGMENT = FixedFields(">Q")
-_FORK = FixedFields(">Q")
 
 
 def sweep_lines(context: WriteContext) -> int:
@@ -43,13 +42,13 @@ def needed_lines(reader: Reader, now_us: int) -> set[int]:
             break
         roots.add(move.line)
     known = _lines(reader)
-    return {line for root in roots & known for line, _ in line_scope(reader, root).layers()}
+    return {line for root in roots & known for line, _ in line_scope(reader, root).lineage()}
 
 
 def _drop_line(writer: Writer, line: int) -> None:
     for parent, fork in line_scope(writer, line).ancestry:
         writer.delete(FORKS, FORK_KEY.pack(parent, fork, line))
-        _hand_down(writer, parent, fork)
+        hand_down(writer, parent, fork)
     for table in range(1, read_counter(writer, "table") + 1):
         for entry in list_entries(writer, table, line):
             drop_entry(writer, table, line, entry.segment)
@@ -59,18 +58,3 @@ def _drop_line(writer: Writer, line: int) -> None:
             writer.delete_range(space, prefix, prefix_end(prefix))
     drop_spans(writer, line)
     writer.delete(LINES, _LINE.pack(line))
-
-
-def _hand_down(writer: Writer, line: int, gone: int) -> None:
-    """Online rows kept for a fork that is gone serve the next older one, or nobody."""
-    left = [fork for fork, _ in forks(writer, line)]
-    if gone in left:
-        return
-    older = max((fork for fork in left if fork < gone), default=None)
-    suffix = _FORK.pack(gone)
-    for table in range(1, read_counter(writer, "table") + 1):
-        kept = [item for item in writer.scan_prefix(KEPT, _OWNER.pack(table, line)) if item[0].endswith(suffix)]
-        for key, row in kept:
-            if older is not None:
-                writer.put(KEPT, key[: -_FORK.size] + _FORK.pack(older), row, overwrite=False)
-            writer.delete(KEPT, key)

@@ -34,7 +34,7 @@ def history(
 
 def _of_table(context: ReadContext, relation: Relation) -> Iterator[Commit]:
     """By the change feed of the table."""
-    for line, bound in context.scope.layers():
+    for line, bound in context.scope.lineage():
         start, last = FEED_KEY.pack(relation.table, line, 0, 0), None
         stop = FEED_KEY.pack(relation.table, line, bound, (1 << 16) - 1) + b"\0"
         for key, _ in context.reader.scan(FEED, start=start, stop=stop, reverse=True, keys_only=True):
@@ -59,11 +59,12 @@ def _of_key(context: ReadContext, relation: Relation, key: Mapping[str, Any]) ->
         if position == len(block.keys) or block.keys.encoded_at(position) != code:
             continue
         rows = np.arange(int(block.offsets[position]), int(block.offsets[position + 1]))
-        found.update((block.line, seq) for seq in (*block.seq_of(rows).tolist(), *block.deleted_seq()[rows].tolist()))
-    for line, _ in context.scope.layers():
+        seqs = (*block.seq_of(rows).tolist(), *block.deleted_seq()[rows].tolist())
+        found.update((context.scope.author_of(seq), seq) for seq in seqs if seq <= block.bound)
+    for line, bound in context.scope.layers():
         shadows = load_shadows(context.reader, relation.table, line, keys.kind, [code])
         if shadows is not None:
-            found.update((line, seq) for seq in shadows.deleted.tolist())
+            found.update((context.scope.author_of(seq), seq) for seq in shadows.deleted.tolist() if seq <= bound)
     seen = [
         commit
         for line, seq in found

@@ -38,8 +38,8 @@ from mlstore.format.manifest import (
     Commit,
     Ref,
     SegmentEntry,
+    decode_ancestry,
     decode_commit,
-    decode_pairs,
     decode_record,
     encode_fields,
 )
@@ -55,7 +55,7 @@ def mend_records(writer: Writer, now_us: int) -> Iterator[str]:
     """Definitions, commits, lines, names, the audit and the counters."""
     yield from _drop_unreadable(writer, CATALOG, "a definition", lambda key, packed: read_entry(key, packed))
     yield from _drop_unreadable(writer, COMMITS, "a commit", _read_commit)
-    yield from _drop_unreadable(writer, LINES, "what a branch sees", lambda key, packed: (_LINE.unpack(key), decode_pairs(packed)))
+    yield from _drop_unreadable(writer, LINES, "what a branch sees", lambda key, packed: (_LINE.unpack(key), decode_ancestry(packed)))
     if writer.get(LINES, _LINE.pack(FIRST_LINE)) is None:
         writer.put(LINES, _LINE.pack(FIRST_LINE), encode_fields([]))
     yield from _drop_unreadable(writer, REFS, "a name", lambda key, packed: (key.decode(), decode_record(Ref, packed)))
@@ -96,7 +96,7 @@ def _drop_unreadable(writer: Writer, space: Keyspace, what: str, read: Callable[
 def _mend_lines(writer: Writer) -> Iterator[str]:
     scopes = {scope.line: scope for scope in all_scopes(writer)}
     for line, scope in scopes.items():
-        parents = [parent for parent, _ in scope.ancestry]
+        parents = [parent for parent, _ in scope.told]
         if line in parents or not all(parent in scopes for parent in parents):
             writer.delete(LINES, _LINE.pack(line))
             yield f"line {line}, whose origin is gone"

@@ -7,6 +7,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import Any, Literal
 
+from mlstore.engine.branching.flattening import flatten
 from mlstore.engine.catalog import Relation
 from mlstore.engine.history.offline import load_state
 from mlstore.engine.history.segments import list_entries
@@ -25,6 +26,8 @@ Place = int | None  # a line that no branch stands on; None: the line of the own
 
 def optimize(session: Session, *, table: str | None, tier: Tier | None, author: str) -> dict[str, Any]:
     """Seal tails, merge runs until one is left, move segments to a tier, fill in tiles, free what is free; see Store.optimize."""
+    with session.writing() as writing:
+        flatten(writing, 1)
     with session.reading() as context:
         if table is not None:
             context.catalog.stored(table, doing="optimize")

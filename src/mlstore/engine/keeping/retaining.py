@@ -128,7 +128,7 @@ def find_lost(reader: Reader) -> list[str]:
         if spans is not None and not spans.holds(ref.seq):
             problems.append(f"snapshot {name!r} names a version that was let go")
     for scope in all_scopes(reader):
-        for line, fork in scope.ancestry:
+        for line, fork in scope.told:
             spans = load_spans(reader, line)
             if spans is not None and not spans.holds(fork):
                 problems.append(f"line {scope.line} forks from a version of line {line} that was let go")
@@ -150,7 +150,7 @@ def _wanted(reader: Reader, policy: Policy, lines: set[int], now_us: int) -> dic
         if commit is not None and commit.line in lines:
             found[commit.line].append((commit.seq, commit.seq))
     for line in lines:
-        for parent, fork in line_scope(reader, line).ancestry:
+        for parent, fork in line_scope(reader, line).told:
             found[parent].append((fork, fork))
     _add_merged(reader, found, lines)
     return found
@@ -165,7 +165,7 @@ def _newest(reader: Reader, scope: Scope, policy: Policy, now_us: int) -> Iterat
             break
         oldest[commit.line] = commit.seq
         left -= 1
-    for line, bound in scope.layers():
+    for line, bound in scope.lineage():
         if line in oldest:
             yield line, (oldest[line], bound)
 

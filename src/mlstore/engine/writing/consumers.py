@@ -96,7 +96,7 @@ def _labels(context: ReadContext) -> dict[int, str]:
 def _find(reader: Reader, scope: Scope, name: str) -> Progress | None:
     """The newest record within the bounds of the lines seen, the own line first: it was put after all that is seen of the others."""
     prefix = _prefix(name)
-    for line, bound in scope.layers():
+    for line, bound in scope.lineage():
         found = reader.last(CONSUMERS, prefix + LINE_SEQ.pack(line, 0), prefix + LINE_SEQ.pack(line, bound) + b"\0")
         if found is not None:
             fields = decode_fields(found[1])
