@@ -124,18 +124,20 @@ class Care(Face):
     ) -> forgetting.ForgetReport:
         """Erase all rows of some keys: from every view of the entity, every version and branch, online and offline, for good.
 
+        The events that window views of the entity are worked out from are among them: all rows whose key begins with a named one.
+
         No version sees the rows any more once the commit is made; then the segments that held them are written anew, and the result
         is proved by a scan. Versions stay as they were for all other keys. The commit tells how many rows were erased from where, and
         nothing of what they were. Interrupted, the rest of the rewriting is done by the next `forget` or `optimize`.
 
         The bytes lie in free pages of the file until the file is compacted, and in segments that arrays still show until those are gone.
-        Not touched: backups, rows of tables that are not named, columns of other entities that hold the key as a value, and
+        Not touched: backups, rows of other tables that are not named, columns of other entities that hold the key as a value, and
         the digests of earlier commits, which are hashes of what they wrote or deleted.
 
         Parameters
         ----------
         entity : Entity, Table or str
-            An entity, whose views are all searched, or a table with a key.
+            An entity, whose views and events are all searched, or a table with a key.
         keys : dict or table
             Key columns and their values; several columns pair up row by row.
         compact : bool
