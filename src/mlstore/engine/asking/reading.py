@@ -187,7 +187,8 @@ def plan_query(
         if column not in schema.names:
             raise UnknownNameError(f"{relation.label} has no column {column!r}", hint=suggest(column, schema.names))
     condition = None if where is None else row_filter(where, schema, label=relation.label, at_hand=output)
-    needed = output if condition is None else tuple(dict.fromkeys((*output, *condition.columns)))
+    # A condition that is about no column needs one, too: a table of none does not know how many rows it has.
+    needed = output if condition is None else tuple(dict.fromkeys((*output, *condition.columns))) or (schema.names[0],)
     first, last = time_bounds(relation, start, end)
     chosen = (pa.schema([schema.field(name) for name in names]) for names in (needed, output))
     return Query(relation, output, needed, condition, first, last, *chosen)
