@@ -2,7 +2,7 @@
 
 import os
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, Literal, overload
 
 import pyarrow as pa
 
@@ -82,8 +82,18 @@ class Care(Face):
         with self._session.reading() as context:
             return audit.read_audit(context, since=since)
 
-    def optimize(self, *, table: str | None = None, tier: optimizing.Tier | None = None) -> dict[str, Any]:
+    @overload
+    def optimize(
+        self, *, table: str | None = None, tier: optimizing.Tier | None = None, dry_run: Literal[False] = False
+    ) -> dict[str, Any]: ...
+    @overload
+    def optimize(self, *, table: str | None = None, tier: optimizing.Tier | None = None, dry_run: Literal[True]) -> pa.Table: ...
+    def optimize(
+        self, *, table: str | None = None, tier: optimizing.Tier | None = None, dry_run: bool = False
+    ) -> dict[str, Any] | pa.Table:
         """Do now what the write path would do in time: seal tails, merge segments, let expired rows go, free space.
+
+        In transactions of bounded size, so that others write in between; readers never wait.
 
         Parameters
         ----------
@@ -91,10 +101,20 @@ class Care(Face):
             Only this view or table.
         tier : {"hot", "cold"}, optional
             Move its segments: "cold" packs them with zstd (small), "hot" stores them raw (zero-copy).
+        dry_run : bool
+            Only tell what there is to do.
+
+        Returns
+        -------
+        dict, or pyarrow.Table with `dry_run`
+            What was done: rows sealed, moved and expired, segments freed. Or what there is to do, a row for each view and table: name,
+            tail_rows (to be sealed), runs and segments as they are, rows_to_move (as often as they would be), rows_to_expire.
         """
-        self._session.require_outside("optimize")
         if tier is not None:
             check_choice("tier", tier, ("hot", "cold"))
+        if dry_run:
+            return optimizing.foresee(self._session, table=table, tier=tier)
+        self._session.require_outside("optimize")
         return optimizing.optimize(self._session, table=table, tier=tier, author=user())
 
     def backfill(self, view: WindowView | str, *, progress: Progress | None = None) -> int:
