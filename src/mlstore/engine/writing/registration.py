@@ -13,6 +13,7 @@ from mlstore.schema.dtypes import widens
 from mlstore.schema.entity import Entity
 from mlstore.schema.evolution import evolve
 from mlstore.schema.ondemand import OnDemandView
+from mlstore.schema.outputs import check_kept
 from mlstore.schema.record import Definition
 from mlstore.schema.reference import parse_reference
 from mlstore.schema.service import FeatureService
@@ -195,7 +196,7 @@ def _with_inputs(planned: Catalog, view: OnDemandView) -> OnDemandView:
 
 
 def check_readers(catalog: Catalog) -> None:
-    """Refuse a change in place that takes from a view what a window view or an on-demand view reads."""
+    """Refuse a change that takes from a view what a window view or an on-demand view reads."""
     for entry in catalog.current():
         if isinstance(entry.definition, OnDemandView):
             try:
@@ -209,6 +210,7 @@ def check_readers(catalog: Catalog) -> None:
             except (DefinitionError, UnknownNameError) as cause:
                 message = f"{entry.definition.source_name} cannot change so while {entry.label} reads it: {cause.message}"
                 raise DefinitionError(message, hint="leave the column as it is, or add another one") from cause
+            check_kept(entry.definition, catalog.relation(entry.definition.source_name).layout)
 
 
 def check_references(catalog: Catalog) -> None:
