@@ -103,6 +103,18 @@ def test_what_was_deleted_before_and_after_stays_deleted(store: ml.Store) -> Non
     assert (held(store), online(store)) == before == ([(1, 10), (1, 11), (3, 31)], [11, None, 31, None])
 
 
+def test_what_was_deleted_after_the_version_gone_back_to_is_there(store: ml.Store) -> None:
+    kept = store.write("spend", rows({1: 11}, at="2026-02-01"))
+    store.delete("spend", keys={"user_id": [1, 2]})
+    store.rollback(kept)
+    store.write("spend", rows({4: 40}))
+
+    store.optimize()
+
+    assert layers(store) == 1
+    assert (held(store), online(store)) == ([(1, 10), (1, 11), (2, 20), (3, 30), (4, 40)], [11, 20, 30, 40])
+
+
 def test_branches_made_before_see_what_they_saw(store: ml.Store) -> None:
     for turn in range(1, 4):
         go_back_once(store, turn)
