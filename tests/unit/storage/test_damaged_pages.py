@@ -10,6 +10,7 @@ import pytest
 
 from mlstore.errors import CorruptionError, StoreError
 from mlstore.storage.environment import Environment
+from mlstore.storage.glance import glance
 from mlstore.storage.keyspace import declare
 from mlstore.storage.pages import find_page_damage, require_sound, require_whole
 from mlstore.storage.transaction import Reader, Writer
@@ -25,6 +26,7 @@ READING: dict[str, tuple[str, Callable[[Reader], Any]]] = {
     "first": ("scan", lambda reader: reader.first(A, KEY)),
     "last": ("scan", lambda reader: reader.last(A, b"", KEY)),
     "scan": ("scan", lambda reader: list(reader.scan(A))),
+    "glance": ("read a key of", lambda reader: glance(reader.environment, A, [KEY], (A, b"tick"), (-1, -1))),
     "scan backward": ("scan", lambda reader: list(reader.scan(A, reverse=True))),
 }
 WRITING: dict[str, tuple[str, Callable[[Writer], Any]]] = {
