@@ -1,5 +1,7 @@
 """The order of rows: by group, time, created and place; rows without a group are left out or refused."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ TIME = np.array([5, 2, 5, 1, 3])
 
 
 def groups(order: np.ndarray, offsets: np.ndarray) -> list[list[int]]:
-    return [order[start:stop].tolist() for start, stop in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [order[start:stop].tolist() for start, stop in pairwise(offsets)]
 
 
 def test_the_rows_of_a_group_come_oldest_first_and_ties_as_they_came():
