@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SANITIZE := build/sanitize
+COVERAGE := build/coverage
 
 KERNELS := $(wildcard src/mlstore/_core/*.pyx src/mlstore/_core/*.pxd)
 SOURCES := $(shell find src -name '*.py' -o -name '*.pyi')
@@ -20,10 +21,10 @@ SEED ?=
 SOAK_REPORT ?= build/soak.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench debug soak docs build clean
+.PHONY: help demo test check bench debug soak coverage docs build clean
 
 help:  ## list these verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build  ## the main job on generated data, in under half a minute
 	$(BIN)/mlstore demo
@@ -51,6 +52,13 @@ soak: build  ## the tests that run for minutes on purpose, with a report: SCALE=
 	MLSTORE_SOAK_SCALE=$(SCALE) MLSTORE_SOAK_REPORT=$(SOAK_REPORT) $(if $(SEED),MLSTORE_SOAK_SEED=$(SEED)) \
 	$(BIN)/python -m pytest -q --timeout 3600 -m soak || [ $$? -eq 5 ]  # 5: no test is marked soak
 	@cat $(SOAK_REPORT)
+
+coverage: build  ## the whole suite, and how much of each floor under the face it ran: lines and branches
+	@rm -rf $(COVERAGE) && mkdir -p $(COVERAGE)
+	$(BIN)/coverage run -m pytest -q --timeout 1200
+	$(BIN)/coverage combine -q
+	@for floor in format storage engine; do \
+	  printf '%-8s' $$floor; $(BIN)/coverage report --format=total --precision=1 --include="*/mlstore/$$floor/*"; done
 
 docs: build  ## check every link and run every block of the documentation
 	$(BIN)/python -m pytest -q tests/architecture/test_guide.py tests/architecture/test_links.py

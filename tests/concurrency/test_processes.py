@@ -496,6 +496,7 @@ def test_waiting_for_a_writer_can_be_interrupted(path: str):
     script = """
 import signal, sys
 from mlstore.storage.environment import Environment
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite started in the background has it ignored
 environment = Environment.open(sys.argv[1], writer_version="test")
 print("waiting", flush=True)
 try:

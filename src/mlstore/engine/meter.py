@@ -7,7 +7,6 @@ lock that a fork could inherit held. Nothing of it is kept in the file.
 import math
 from dataclasses import dataclass, field
 from itertools import count
-from time import perf_counter_ns
 from typing import Final
 
 import numpy as np
@@ -89,8 +88,3 @@ class Meter:
     def view(self, table: int) -> ViewMeter:
         found = self._views.get(table)
         return self._views.setdefault(table, ViewMeter()) if found is None else found
-
-
-def now_ns() -> int:
-    """A clock for lengths of time."""
-    return perf_counter_ns()

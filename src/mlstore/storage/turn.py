@@ -5,6 +5,7 @@ writer of another process; and waiting for a turn can be interrupted. Where ther
 """
 
 import os
+from contextlib import suppress
 from typing import Final
 
 from mlstore.storage.lockbyte import LockKind, lock_byte, locks_are_supported, wait_for_byte
@@ -40,7 +41,8 @@ class Turn:
     def give_back(self) -> None:
         """Let others write."""
         if self._fd >= 0:
-            lock_byte(self._fd, LockKind.NONE, _TURN_BYTE)
+            with suppress(OSError):  # a file system without such locks: none was taken
+                lock_byte(self._fd, LockKind.NONE, _TURN_BYTE)
 
     def leave_to_parent(self) -> None:
         """In the child of a fork: the lock is the parent's, and must end with it."""

@@ -28,7 +28,10 @@ def compare(before: History | None, after: History | None) -> Difference:
     """The rows seen from one place only; None: a place that does not know the table.
 
     Both see the older part of the lines they share. There only rows written, deleted or shadowed between the two bounds can differ.
+    Tables that were made apart share nothing, whatever they are called.
     """
+    if before is not None and after is not None and before.relation.table != after.relation.table:
+        return Difference(compare(before, None).removed, compare(None, after).added)
     found = Difference([], [])
     old, new = _layers(before), _layers(after)
     for place in sorted(old.keys() | new.keys()):

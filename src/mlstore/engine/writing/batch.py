@@ -50,7 +50,6 @@ class Batch:
     relation: Relation
     encoded: list[bytes]  # the distinct keys, sorted
     rows: Sorted
-    first_seq: int
     cuts: Int64
     laid: NDArray[np.uint8]
 
@@ -61,11 +60,6 @@ class Batch:
     def keys(self) -> Keys:
         """The distinct keys, sorted."""
         return Keys.from_encoded(self.encoded, self.relation.key_spec.kind)
-
-    @lazy
-    def seq(self) -> Int64:
-        """When each row was written: in the order they came in."""
-        return self.first_seq + self.rows.order_or_identity().astype(np.int64)
 
     @lazy
     def columns(self) -> list[pa.Array]:
@@ -89,7 +83,7 @@ def lay(relation: Relation, packed: Packed, rows: Sorted, first_seq: int) -> Bat
     measure_laid(packed.entries, order, cuts)
     laid = np.empty(int(cuts[-1]), np.uint8)
     lay_rows(packed.entries, order, cuts, rows.time, rows.created_of_each(), first_seq, laid)
-    return Batch(relation, packed.keys, rows, first_seq, cuts, laid)
+    return Batch(relation, packed.keys, rows, cuts, laid)
 
 
 def sort(
