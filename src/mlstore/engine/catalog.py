@@ -194,6 +194,7 @@ class Catalog:
             else:
                 versions.append(entry)
         self._relations: dict[tuple[str, int], Relation] = {}
+        self._named: dict[tuple[str, int | None], Relation] = {}
         self._remembered: dict[Hashable, Any] = {}
 
     def remember(self, question: Hashable, answer: Callable[[], Answer]) -> Answer:
@@ -233,7 +234,10 @@ class Catalog:
 
     def relation(self, name: str, version: int | None = None) -> Relation:
         """The view or table of a name: its newest version, or the one asked for."""
-        return self._relation(name, version, ())
+        found = self._named.get((name, version))
+        if found is None:
+            found = self._named[name, version] = self._relation(name, version, ())
+        return found
 
     def _relation(self, name: str, version: int | None, above: tuple[str, ...]) -> Relation:
         """`above`: the on-demand views that it is looked up for."""
