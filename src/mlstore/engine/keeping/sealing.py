@@ -99,8 +99,8 @@ def _row_digests(history: History) -> Iterator[bytes]:
     for block in history.blocks():
         visible = block.visible
         rows = np.arange(block.content.rows) if visible is None else np.flatnonzero(visible)
-        for start in range(0, len(rows), limits.DIRECT_ROWS):
-            yield _digest_rows(block, rows[start : start + limits.DIRECT_ROWS])
+        for start in range(0, len(rows), limits.BATCH_ROWS):
+            yield _digest_rows(block, rows[start : start + limits.BATCH_ROWS])
 
 
 def _digest_rows(block: Block, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> bytes:

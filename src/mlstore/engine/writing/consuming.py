@@ -70,8 +70,8 @@ class Pull:
     message: str
 
     def __post_init__(self) -> None:
-        if not 0 < self.max_rows < limits.DIRECT_ROWS or self.max_seconds < 0:
-            hint = f"take 1 to {limits.DIRECT_ROWS - 1} rows, and 0 or more seconds"
+        if not 0 < self.max_rows < limits.BATCH_ROWS or self.max_seconds < 0:
+            hint = f"take 1 to {limits.BATCH_ROWS - 1} rows, and 0 or more seconds"
             raise UsageError(f"max_rows={self.max_rows}, max_seconds={self.max_seconds}", hint=hint)
 
     def is_over(self, rows: int) -> bool:

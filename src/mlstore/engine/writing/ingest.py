@@ -91,15 +91,15 @@ def write_few(session: Session, name: str, fit: Fit, *, mode: Mode = "append", a
 
 
 def write_packed(context: WriteContext, relation: Relation, packed: Packed, mode: Mode = "append") -> TableChange:
-    """Add rows: a few to the tail; a stream that has come to have many appends them as a run."""
+    """Add rows: a few to the tail, many as a run."""
     if mode == "append" and alone.is_alone(context, relation, packed):
         return alone.write_alone(context, relation, packed.entries[0])
     told = packed.told
     rows = sort(relation, len(told.keys), told.codes, told.time, told.created, mode=mode, now_us=context.now_us)
-    if mode == "append" and len(packed.entries) >= limits.DIRECT_ROWS:
+    if len(packed.entries) >= limits.DIRECT_ROWS:
         keys = Keys.from_encoded(told.keys, relation.key_spec.kind)
         columns = [pa.chunked_array([column]) for column in packed.columns()]
-        return _write_run(context, relation, keys, rows, columns, partial(newest_of_run, packed, rows))
+        return _write_run(context, relation, keys, rows, columns, mode, partial(newest_of_run, packed, rows))
     first_seq = take_numbers(context.writer, "seq", len(packed.entries))
     batch = lay(relation, packed, rows, first_seq)
     with following(context, relation) as keeper:
@@ -118,7 +118,7 @@ def write_here(context: WriteContext, relation: Relation, rows: Conformed) -> Ta
     if rows.rows < limits.DIRECT_ROWS:
         return write_packed(context, relation, pack_columns(relation, rows))
     keys, ordered = _sort_columns(relation, rows, "append", context.now_us)
-    return _write_run(context, relation, keys, ordered, rows.features)
+    return _write_run(context, relation, keys, ordered, rows.features, "append")
 
 
 def _write_run(
@@ -127,16 +127,17 @@ def _write_run(
     keys: Keys,
     rows: Sorted,
     columns: Sequence[pa.ChunkedArray],
+    mode: Mode,
     newest: Newest | None = None,
 ) -> TableChange:
-    """Append rows as a run of segments; `newest`: where the rows are packed already."""
+    """Add rows as a run of segments; `newest`: where the rows are packed already."""
     writer, count = context.writer, len(rows.time)
     cuts = plan_cuts(count, [column.nbytes for column in columns])
     placement = Placement(take_numbers(writer, "run"), level_of(count), first_segment=take_numbers(writer, "segment", len(cuts)))
     run = write_run(
         lambda segment, extent, value: put_extent(writer, segment, extent, value), relation, _run_rows(keys, rows, columns), placement, cuts
     )
-    return _publish(context, relation, [run], "append", newest)
+    return _publish(context, relation, [run], mode, newest)
 
 
 def _run_rows(keys: Keys, rows: Sorted, columns: Sequence[pa.ChunkedArray]) -> Rows:
@@ -279,7 +280,7 @@ def _put_newest(context: WriteContext, relation: Relation, content: SegmentConte
 
 
 def _is_small(data: Any) -> bool:
-    return not isinstance(data, list | tuple) or len(data) < limits.DIRECT_ROWS
+    return not isinstance(data, list | tuple) or len(data) < limits.BATCH_ROWS
 
 
 def _fit_dicts(data: Any, relation: Relation) -> Packed | None:
