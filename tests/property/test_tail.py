@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlstore._core.tail import lay_rows, measure_laid, newer_places, read_entries, read_records, tail_items
+from mlstore._core.tail import find_rows, lay_alone, lay_rows, measure_laid, newer_places, read_entries, read_records, tail_items
 from mlstore.errors import CorruptionError
 from tests.support.naive_tail import HEAD, Told, clock_bytes, entry_of, newer, read_record, record_of, with_clocks
 
@@ -41,6 +41,28 @@ def test_entries_say_their_clocks_and_keys(pairs: list[tuple[bytes, bytes]]):
     assert joined == b"".join(key for key, _ in pairs)
     assert sizes.tolist() == [len(key) for key, _ in pairs]
     assert list(zip(time.tolist(), created.tolist(), strict=True)) == [HEAD.unpack_from(row)[1:3] for _, row in pairs]
+
+
+@given(st.lists(st.tuples(KEYS, ROWS), max_size=8))
+def test_the_rows_of_entries_are_found_where_they_lie(pairs: list[tuple[bytes, bytes]]):
+    entries = [entry_of(key, row) for key, row in pairs]
+    address, size = np.empty(len(pairs), np.uintp), np.empty(len(pairs), np.int64)
+
+    find_rows(entries, address, size)
+
+    assert [ctypes.string_at(*place) for place in zip(address.tolist(), size.tolist(), strict=True)] == [row for _, row in pairs]
+
+
+@given(PREFIXES, KEYS, ROWS, st.booleans(), st.booleans(), CLOCKS, CLOCKS, CLOCKS)
+def test_a_row_alone_is_the_record_that_a_batch_of_one_makes(
+    prefix: bytes, key: bytes, row: bytes, tells_time: bool, tells_created: bool, now: int, seq: int, deleted: int
+):
+    told = HEAD.unpack_from(row)
+    event_time, created = told[1] if tells_time else now, told[2] if tells_created else now
+
+    found = lay_alone(prefix, entry_of(key, row), tells_time, tells_created, now, seq, deleted)
+
+    assert found == (key, event_time, *record_of(prefix, key, with_clocks(row, event_time, created, seq), deleted))
 
 
 @given(st.data(), st.lists(st.tuples(KEYS, ROWS), min_size=1, max_size=8))

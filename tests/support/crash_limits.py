@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from mlstore.engine import limits
 
-LIMITS = {"TAIL_ROWS": 300, "DIRECT_ROWS": 200, "SEGMENT_ROWS": 256, "FANOUT": 3, "CHUNK_BYTES": 1 << 14, "STAGE_BYTES": 1 << 13}
+LIMITS = {
+    "TAIL_ROWS": 300,
+    "DIRECT_ROWS": 200,
+    "SEGMENT_ROWS": 256,
+    "FANOUT": 3,
+    "CHUNK_BYTES": 1 << 14,
+    "STAGE_BYTES": 1 << 13,
+    "RECENT_COMMITS": 2,
+}
 
 
 def shrink_limits() -> None:

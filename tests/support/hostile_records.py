@@ -17,7 +17,7 @@ from mlstore.format.manifest import SegmentEntry, decode_record, encode_record
 from mlstore.format.segment import PAD, BufferRef, SegmentHeader, decode_header, encode_header
 from tests.support.hostile_bytes import EVIL_NUMBERS, flip, scribble, write_number
 
-PACKED = ("meta", "catalog", "refs", "lines", "reflog", "commits", "audit", "states", "segments")
+PACKED = ("meta", "catalog", "refs", "lines", "reflog", "commits", "audit", "heads", "segments")
 EVIL_VALUES: tuple[object, ...] = (
     None, True, -1, 0, 1, 255, 1 << 20, 1 << 31, 1 << 40, (1 << 63) - 1, -(1 << 63), (1 << 64) - 1, 1.5, float("nan"),
     "", "main", b"", b"\xff" * 20,

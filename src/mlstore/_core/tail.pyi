@@ -12,6 +12,9 @@ Int64 = NDArray[np.int64]
 def read_entries(entries: list[bytes], event_time: Int64, created: Int64, key_sizes: Int64) -> bytes:
     """Fill the clocks of the rows and the sizes of the keys of entries; the keys end to end."""
 
+def find_rows(entries: list[bytes], address: NDArray[np.uintp], size: Int64) -> None:
+    """Fill where the row of each entry lies, as long as the entries live, and how many bytes it has."""
+
 def measure_laid(entries: list[bytes], order: NDArray[np.uint32], cuts: Int64) -> None:
     """Fill where each row begins once the rows lie end to end in this order."""
 
@@ -24,6 +27,11 @@ def tail_items(
     prefix: bytes, keys: list[bytes], offsets: Int64, cuts: Int64, laid: NDArray[np.uint8], deleted_seq: int
 ) -> list[tuple[bytes, bytes]]:
     """The records of rows that lie by key, oldest first, in the order of the records' keys."""
+
+def lay_alone(
+    prefix: bytes, entry: bytes, tells_time: bool, tells_created: bool, now: int, seq: int, deleted_seq: int
+) -> tuple[bytes, int, bytes, bytes]:
+    """One row with the clocks it has from now on, of which it may tell the first two: (key, event time, record, value)."""
 
 def newer_places(rows: list[bytes], held: list[bytes | None]) -> list[int]:
     """Places of the rows that are not older, by (event time, created, seq), than what is there; None: nothing is."""

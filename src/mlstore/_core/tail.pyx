@@ -53,6 +53,22 @@ def read_entries(
     return joined
 
 
+def find_rows(
+    list entries not None,           # IN   [n]
+    uintptr_t[::1] address,          # OUT  [n] the row, valid while `entries` lives
+    int64_t[::1] size,               # OUT  [n]
+):
+    """Where the rows of entries lie."""
+    cdef Py_ssize_t i, n = PyList_GET_SIZE(entries)
+    cdef const uint8_t* row
+    if not n == address.shape[0] == size.shape[0]:
+        raise ValueError("entries and outputs differ in length")
+    for i in range(n):
+        row = entry_row(entries, i)
+        address[i] = <uintptr_t> row
+        size[i] = row_size(entries, i, row)
+
+
 def measure_laid(
     list entries not None,           # IN   [n]
     const uint32_t[::1] order,       # IN   [m] places in entries
@@ -170,6 +186,46 @@ cdef inline void put_clock(uint8_t* to, const uint8_t* clock) noexcept nogil:
     word = ~(word ^ SIGN)
     for i in range(8):
         to[i] = <uint8_t> (word >> (56 - 8 * i))
+
+
+def lay_alone(
+    bytes prefix not None,           # IN   of every record
+    bytes entry not None,            # IN   u16 size of the key, key, row
+    bint tells_time,                 # IN   whether the row's head has its event time, else it is `now`
+    bint tells_created,              # IN   likewise
+    int64_t now,                     # IN
+    int64_t seq,                     # IN
+    int64_t deleted_seq,             # IN
+):
+    """The record of one row with the clocks it has from now on: (key, event time, record, value)."""
+    cdef list entries = [entry]
+    cdef const uint8_t* row = entry_row(entries, 0)
+    cdef int64_t size = row_size(entries, 0, row), event_time = now
+    cdef Py_ssize_t key_size = row - <const uint8_t*> PyBytes_AS_STRING(entry) - LEAD
+    cdef uint8_t* to
+    cdef uint8_t* laid
+    value = PyBytes_FromStringAndSize(NULL, DELETED + size)
+    to = <uint8_t*> PyBytes_AS_STRING(value)
+    memcpy(to, &deleted_seq, DELETED)
+    laid = to + DELETED
+    memcpy(laid, row, size)
+    if tells_time:
+        memcpy(&event_time, row + 2, 8)
+    else:
+        memcpy(laid + 2, &now, 8)
+    if not tells_created:
+        memcpy(laid + 10, &now, 8)
+    memcpy(laid + 18, &seq, 8)
+    record = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(prefix) + key_size + CLOCKS)
+    to = <uint8_t*> PyBytes_AS_STRING(record)
+    memcpy(to, PyBytes_AS_STRING(prefix), PyBytes_GET_SIZE(prefix))
+    to += PyBytes_GET_SIZE(prefix)
+    memcpy(to, row - key_size, key_size)
+    to += key_size
+    put_clock(to, laid + 2)
+    put_clock(to + 8, laid + 10)
+    put_clock(to + 16, laid + 18)
+    return PyBytes_FromStringAndSize(<const char*> row - key_size, key_size), event_time, record, value
 
 
 def newer_places(

@@ -9,8 +9,9 @@ from datetime import date
 
 import pyarrow as pa
 
+from mlstore.engine.ledger import body_at, every_body, place_of
 from mlstore.engine.session import ReadContext
-from mlstore.engine.versions import COMMIT_IDS, COMMITS, MAIN, commits, named, resolve, tags, take_numbers
+from mlstore.engine.versions import MAIN, commits, named, resolve, tags, take_numbers
 from mlstore.errors import UsageError
 from mlstore.format.act import Act, decode_act, seal_act
 from mlstore.format.manifest import ID_BYTES, Commit, decode_commit
@@ -90,7 +91,7 @@ def read_audit(context: ReadContext, *, since: str | date | Commit | None) -> pa
     """Everything that was done to the file, on every branch, in the order of doing; see Store.audit."""
     after = -1 if since is None else resolve(context.reader, context.scope, since).seq
     entries = [_act_fields(act) for _, act in list_acts(context.reader)]
-    entries += [_commit_fields(decode_commit(packed)) for _, packed in context.reader.scan(COMMITS)]
+    entries += [_commit_fields(decode_commit(packed)) for _, packed in every_body(context.reader)]
     chosen = [entry for entry in entries if int(str(entry["seq"])) > after]
     chosen.sort(key=lambda entry: int(str(entry["seq"])))
     return pa.Table.from_pylist(chosen, SCHEMA)
@@ -156,8 +157,8 @@ def prove(context: ReadContext, trusted_head: str | Commit) -> list[str]:
 
 def find_commit(reader: Reader, commit_id: str) -> Commit | None:
     """The commit of an id, if its content is what the id says."""
-    place = reader.get(COMMIT_IDS, bytes.fromhex(commit_id))
-    packed = None if place is None else reader.get(COMMITS, place)
+    place = place_of(reader, commit_id)
+    packed = None if place is None else body_at(reader, place)
     commit = None if packed is None else decode_commit(packed)
     return commit if commit is not None and commit.id == commit_id else None
 

@@ -212,6 +212,7 @@ class Catalog:
             live = {place: [entry for entry in versions if not entry.is_withdrawn] for place, versions in self._newest.items()}
             self._newest = {place: versions for place, versions in live.items() if versions}
         self._relations: dict[tuple[str, int], Relation] = {}
+        self._named: dict[tuple[str, int | None], Relation] = {}
         self._remembered: dict[Hashable, Any] = {}
 
     def remember(self, question: Hashable, answer: Callable[[], Answer]) -> Answer:
@@ -262,7 +263,10 @@ class Catalog:
 
     def relation(self, name: str, version: int | None = None) -> Relation:
         """The view or table of a name: its newest version, or the one asked for."""
-        return self._relation(name, version, ())
+        found = self._named.get((name, version))
+        if found is None:
+            found = self._named[name, version] = self._relation(name, version, ())
+        return found
 
     def _relation(self, name: str, version: int | None, above: tuple[str, ...]) -> Relation:
         """`above`: the on-demand views that it is looked up for."""

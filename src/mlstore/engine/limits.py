@@ -4,9 +4,11 @@ import os
 
 TAIL_ROWS = 1 << 16  # a tail of this many rows is sealed into a segment
 TAIL_BYTES = 1 << 24  # ... or of this many bytes
-DIRECT_ROWS = 1 << 14  # a write of at least this many rows goes straight to segments
+DIRECT_ROWS = 1 << 12  # a write of at least this many rows goes straight to segments
+BATCH_ROWS = 1 << 14  # rows of more dicts than this go through Arrow; a stream or consumer takes no larger batch
 SEGMENT_ROWS = 1 << 18  # rows of a full segment: an 8-byte column fills 2 MiB
 SEGMENT_COLUMN_BYTES = 1 << 24  # no column of a segment is planned to exceed this
+RECENT_COMMITS = 8  # commits that lie beside the counters before they move on to where they stay
 FANOUT = 8  # runs of a level before they are merged into one of the next
 CHUNK_BYTES = 1 << 27  # a stream is cut into sorted runs of about this size
 STAGE_BYTES = 1 << 25  # bytes of one staging transaction of a bulk load

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
+from mlstore.engine import ledger
+from mlstore.engine.ledger import LINE_SEQ
 from mlstore.engine.retained import load_spans
 from mlstore.errors import AlreadyExistsError, CorruptionError, UnknownVersionError, UsageError
 from mlstore.format.manifest import (
@@ -27,12 +29,9 @@ from mlstore.schema.timestamps import instant_ns
 from mlstore.storage.keyspace import declare
 from mlstore.storage.transaction import Reader, Writer
 
-COUNTERS = declare("counters")
-COMMITS = declare("commits")
-COMMIT_IDS = declare("commit_ids")
+COUNTERS = ledger.HEADS
 REFS = declare("refs")
 LINES = declare("lines")
-FEED = declare("feed")  # table | line | seq of a commit | place of the change in it: the changes of one table, in order
 FORKS = declare("forks")  # line | seq | line that sees it up to there: whose rows must be kept as they were
 MERGES = declare("merges")  # line | seq of a commit that merged -> line | seq of the commit merged
 
@@ -45,8 +44,6 @@ SHORTEST_ID = 6
 
 _U64 = FixedFields(">Q")
 _LINE = FixedFields(">I")
-FEED_KEY = FixedFields(">IIQH")
-LINE_SEQ = FixedFields(">IQ")
 FORK_KEY = FixedFields(">IQI")
 
 
@@ -114,36 +111,35 @@ def record_commit(
 ) -> Commit:
     """Append a commit to its line, and so move the line's branch to it; `merged`: the commit whose changes it brings in."""
     seq, line = take_numbers(writer, "seq"), scope.line
-    before = newest_id(writer, scope)
+    recent = ledger.recent_bodies(writer)
+    newest_body = ledger.newest_in(recent, line)
+    before = newest_id(writer, scope) if newest_body is None else commit_id(newest_body)
     parents = tuple(parent for parent in (before, None if merged is None else merged.id) if parent is not None)
     if merged is not None:
         writer.put(MERGES, LINE_SEQ.pack(line, seq), LINE_SEQ.pack(merged.line, merged.seq))
     commit, body = seal_commit(seq=seq, line=line, parents=parents, author=author, message=message, time_us=time_us, changes=changes)
     writer.put(COUNTERS, b"time", _U64.pack(time_us))
-    writer.put(COMMITS, LINE_SEQ.pack(line, seq), body)
-    writer.put(COMMIT_IDS, bytes.fromhex(commit.id), LINE_SEQ.pack(line, seq))
-    for place, change in enumerate(changes):
-        writer.put(FEED, FEED_KEY.pack(change.table_id, line, seq, place), b"")
+    ledger.enter(writer, line, seq, body, recent)
     return commit
 
 
 def is_indexed(reader: Reader, commit: Commit) -> bool:
     """Whether the commit's id, which is the hash of its content, was given to it when it was made."""
-    return reader.get(COMMIT_IDS, bytes.fromhex(commit.id)) == LINE_SEQ.pack(commit.line, commit.seq)
+    return ledger.place_of(reader, commit.id) == LINE_SEQ.pack(commit.line, commit.seq)
 
 
 def head(reader: Reader, line: int, bound: int = LIVE) -> Commit | None:
     """The newest commit of a line, up to a bound."""
-    found = reader.last(COMMITS, LINE_SEQ.pack(line, 0), LINE_SEQ.pack(line, bound) + b"\0")
-    return None if found is None else decode_commit(found[1])
+    found = ledger.newest_body(reader, line, bound)
+    return None if found is None else decode_commit(found)
 
 
 def newest_id(reader: Reader, scope: Scope) -> str | None:
     """The id of the newest commit seen from a place."""
     for line, bound in scope.lineage():
-        found = reader.last(COMMITS, LINE_SEQ.pack(line, 0), LINE_SEQ.pack(line, bound) + b"\0")
+        found = ledger.newest_body(reader, line, bound)
         if found is not None:
-            return commit_id(found[1])
+            return commit_id(found)
     return None
 
 
@@ -155,9 +151,7 @@ def newest(reader: Reader, scope: Scope) -> Commit | None:
 def commits(reader: Reader, scope: Scope) -> Iterator[Commit]:
     """The commits a handle can see, newest first."""
     for line, bound in scope.lineage():
-        span = LINE_SEQ.pack(line, 0), LINE_SEQ.pack(line, bound) + b"\0"
-        for _, packed in reader.scan(COMMITS, start=span[0], stop=span[1], reverse=True):
-            yield decode_commit(packed)
+        yield from map(decode_commit, ledger.bodies(reader, line, bound))
 
 
 def resolve(reader: Reader, scope: Scope, version: Version) -> Commit:
@@ -288,7 +282,7 @@ def delete_tag(writer: Writer, name: str) -> Commit:
         known = ", ".join(sorted(tags(writer))) or "none yet"
         raise UnknownVersionError(f"no snapshot {name!r}", hint=f"snapshots: {known}")
     put_ref(writer, name, replace(ref, kind="gone"))
-    packed = writer.get(COMMITS, LINE_SEQ.pack(ref.line, ref.seq))
+    packed = ledger.body_at(writer, LINE_SEQ.pack(ref.line, ref.seq))
     assert packed is not None
     return decode_commit(packed)
 
@@ -347,10 +341,10 @@ def _by_id(reader: Reader, text: str) -> Commit | None:
         high = bytes.fromhex(text + "f" * (32 - len(text)))
     except ValueError:
         return None
-    found = [place for _, place in reader.scan(COMMIT_IDS, start=low, stop=high + b"\0")]
+    found = ledger.places_between(reader, low, high)
     if len(found) > 1:
         raise UnknownVersionError(f"{text!r} begins {len(found)} commit ids", hint="give more of the id")
-    packed = reader.get(COMMITS, found[0]) if found else None
+    packed = ledger.body_at(reader, found[0]) if found else None
     return None if packed is None else decode_commit(packed)
 
 
@@ -368,7 +362,7 @@ def _as_of_time(reader: Reader, scope: Scope, time_us: int, given: date) -> Comm
         commit = head(reader, line, low)
         if commit is not None and commit.time_us <= time_us:
             return commit
-    oldest = reader.first(COMMITS, LINE_SEQ.pack(scope.line, 0), LINE_SEQ.pack(scope.line, LIVE))
-    since = f"the oldest commit is of {decode_commit(oldest[1]).time:%Y-%m-%d %H:%M:%S.%f} UTC" if oldest else "nothing was committed yet"
+    oldest = ledger.first_body(reader, scope.line, 0)
+    since = f"the oldest commit is of {decode_commit(oldest).time:%Y-%m-%d %H:%M:%S.%f} UTC" if oldest else "nothing was committed yet"
     kind = "time" if isinstance(given, datetime) else "date"
     raise UnknownVersionError(f"the store had no commit at the {kind} {given}", hint=since)

@@ -82,6 +82,24 @@ class TableState:
     late_rows: int = 0
     merges: tuple[tuple[int, int, tuple[int, ...]], ...] = ()  # under way: level of the inputs, run made, runs merged
 
+    def grown(
+        self, *, rows: int, low: int, high: int, late: int, tail_rows: int, tail_bytes: int, segments: int, size_bytes: int
+    ) -> "TableState":
+        """The state after rows with event times from `low` to `high` were added, and where they lie."""
+        return TableState(
+            self.tick + 1,
+            self.rows + rows,
+            self.deleted_rows,
+            self.tail_rows + tail_rows,
+            self.tail_bytes + tail_bytes,
+            self.segments + segments,
+            self.size_bytes + size_bytes,
+            low if self.min_time is None else min(low, self.min_time),
+            high if self.max_time is None else max(high, self.max_time),
+            self.late_rows + late,
+            self.merges,
+        )
+
     def changed(self, **changes: Any) -> "TableState":
         """The state after a change: whoever remembers the old tick looks again."""
         return replace(self, tick=self.tick + 1, **changes)
@@ -223,6 +241,17 @@ def decode_commit(packed: bytes) -> Commit:
     if tuple(map(type, (seq, line, author, message, time_us))) != (int, int, str, str, int) or not _is_possible_commit(commit):
         raise CorruptionError(f"a commit record says what cannot be: {commit!r:.200}", hint=CURE)
     return commit
+
+
+def changed_tables(packed: bytes) -> list[int]:
+    """The numbers of the tables that a commit changed, in the order of its changes."""
+    try:
+        tables = [change[2] for change in unpack(packed)[6]]
+    except (ValueError, TypeError, IndexError, KeyError) as error:
+        raise CorruptionError(f"a commit record cannot be read: {error}", hint=CURE) from error
+    if not all(type(table) is int and 0 <= table < 2**32 for table in tables):
+        raise CorruptionError(f"a commit record says what cannot be: tables {tables!r:.200}", hint=CURE)
+    return tables
 
 
 def _commit_body(

@@ -18,9 +18,11 @@ class TouchedKeys:
 
     def add(self, space: str, key: bytes) -> None:
         """One key."""
-        if space in self._whole:
-            return
-        keys = self._keys.setdefault(space, set())
+        keys = self._keys.get(space)
+        if keys is None:
+            if space in self._whole:
+                return
+            keys = self._keys[space] = set()
         keys.add(key)
         if len(keys) > _MAX_KEYS:
             self.add_all(space)

@@ -294,18 +294,20 @@ class Writer(Reader):
 
     def put(self, space: Keyspace, key: bytes, value: Value, *, overwrite: bool = True) -> bool:
         """Store a value; False if the key is there and may not be overwritten."""
-        require_key(key, space)
-        if overwrite and self._large.may_have(space.name, key):
+        name, size = space.name, len(key) + len(value)
+        if not 0 < len(key) <= MAX_KEY_BYTES:
+            require_key(key, space)
+        if overwrite and self._large.may_have(name, key):
             # LMDB would put a smaller value into the pages of the larger one, and verify() would take the rest for lost.
             self.delete(space, key)
         try:
-            is_stored: bool = self._own.put(key, value, overwrite=overwrite, db=self._handles[space.name])
+            is_stored: bool = self._own.put(key, value, overwrite=overwrite, db=self._handles[name])
         except lmdb.Error as error:
-            raise self._spoiled(error, f"put a key into {space.name}") from error
-        self._dirty_bytes += len(key) + len(value)
-        self._touched.add(space.name, key)
-        if len(key) + len(value) > _SURELY_INLINE:
-            self._large.add(space.name, key)
+            raise self._spoiled(error, f"put a key into {name}") from error
+        self._dirty_bytes += size
+        self._touched.add(name, key)
+        if size > _SURELY_INLINE:
+            self._large.add(name, key)
         return is_stored
 
     def put_many(self, space: Keyspace, items: Iterable[tuple[bytes, Value]], *, append: bool = False) -> None:

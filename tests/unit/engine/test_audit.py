@@ -15,7 +15,8 @@ import mlstore as ml
 from mlstore.engine.audit import AUDIT, HEAD
 from mlstore.engine.history.online import ONLINE
 from mlstore.engine.history.tail import TAIL
-from mlstore.engine.versions import COMMIT_IDS, COMMITS, REFS
+from mlstore.engine.ledger import COMMIT_IDS, COMMITS, settle
+from mlstore.engine.versions import REFS
 from mlstore.format.act import decode_act, seal_act
 from mlstore.format.manifest import Commit, Ref, decode_commit, decode_record, encode_commit, encode_record, seal_commit
 from mlstore.storage.transaction import Reader, Writer
@@ -51,6 +52,7 @@ def problem(store: ml.Store, trusted_head: str | Commit | None = None) -> str:
 def change(store: ml.Store, act: Callable[[Writer], object]) -> None:
     """Change the file as somebody would who knows its format."""
     with store._session.environment.writer() as writer:
+        settle(writer)
         act(writer)
 
 

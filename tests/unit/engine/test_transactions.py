@@ -111,7 +111,7 @@ def test_a_step_that_failed_half_way_spoils_the_whole(store: ml.Store, monkeypat
     def swallow() -> None:
         with store.transaction() as tx:
             tx.write("spend", rows({3: 30}))
-            monkeypatch.setattr("mlstore.engine.writing.ingest.put_state", fail)
+            monkeypatch.setattr("mlstore.engine.writing.growing.put_state", fail)
             with suppress(RuntimeError):
                 tx.write("spend", rows({1: 11}, at="2026-01-02"))
 

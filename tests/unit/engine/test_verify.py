@@ -18,7 +18,7 @@ from mlstore.engine.history.offline import STATES
 from mlstore.engine.history.online import ONLINE
 from mlstore.engine.history.segments import DELETES, SEGMENTS
 from mlstore.engine.history.tail import TAIL
-from mlstore.engine.versions import COMMITS
+from mlstore.engine.ledger import COMMITS, settle
 from mlstore.format.manifest import decode_commit, encode_commit
 from mlstore.storage.keyspace import Keyspace
 from mlstore.storage.transaction import Writer
@@ -210,6 +210,7 @@ DAMAGE = {
 def test_damage_is_found_and_named(plain: ml.Store, name: str) -> None:
     damage, expected = DAMAGE[name]
     with plain._session.environment.writer() as writer:
+        settle(writer)
         damage(writer)
 
     assert expected in problem(plain)

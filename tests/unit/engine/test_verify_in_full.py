@@ -17,7 +17,8 @@ from mlstore.engine.history.extents import EXTENTS
 from mlstore.engine.history.online import KEPT
 from mlstore.engine.history.segments import SEGMENTS
 from mlstore.engine.history.tail import TAIL
-from mlstore.engine.versions import COMMIT_IDS, COUNTERS, FEED, FORKS, LINES, MERGES, REFS
+from mlstore.engine.ledger import COMMIT_IDS, FEED
+from mlstore.engine.versions import COUNTERS, FORKS, LINES, MERGES, REFS
 from mlstore.format.manifest import Ref, SegmentEntry, decode_record, encode_fields, encode_record
 from mlstore.format.segment import PAD, BufferRef, decode_header, encode_header
 from mlstore.storage.keyspace import Keyspace

@@ -10,7 +10,7 @@ import pytest
 
 import mlstore as ml
 from mlstore.engine import versions
-from mlstore.engine.versions import COMMIT_IDS
+from mlstore.engine.ledger import COMMIT_IDS, settle
 from tests.support.data import fact_table, instant
 from tests.support.model import Fact
 from tests.support.worlds import PLAIN, SECOND
@@ -73,6 +73,7 @@ def test_an_ambiguous_id_is_refused(plain: ml.Store) -> None:
     commit = write(plain, 1)
     twin = bytes.fromhex(commit.id[:8]) + bytes(12)
     with plain._session.environment.writer() as writer:
+        settle(writer)
         place = writer.get(COMMIT_IDS, bytes.fromhex(commit.id))
         assert place is not None
         writer.put(COMMIT_IDS, twin, place)

@@ -1,6 +1,7 @@
 """Ancestry: what of each line a place has in it, by fork and by merge, and the newest commit that two places have in common."""
 
-from mlstore.engine.versions import LINE_SEQ, MERGES, Scope, head, line_scope
+from mlstore.engine.ledger import LINE_SEQ
+from mlstore.engine.versions import MERGES, Scope, head, line_scope
 from mlstore.errors import UnknownVersionError
 from mlstore.format.manifest import Commit
 from mlstore.storage.transaction import Reader

@@ -214,8 +214,8 @@ def _keep_online(context: WriteContext, place: Scope) -> None:
         # A row that came and went since is the same at both ends; what a fork in between saw of it is kept, and must not answer for us.
         parts = changed_keys(history, present.history(relation)), online.kept_keys(context.reader, relation, place.line, place.bound)
         keys = merge_keys(parts)
-        for start in range(0, len(keys), limits.DIRECT_ROWS):
-            part = keys.slice(start, min(start + limits.DIRECT_ROWS, len(keys)))
+        for start in range(0, len(keys), limits.BATCH_ROWS):
+            part = keys.slice(start, min(start + limits.BATCH_ROWS, len(keys)))
             found, rows = online.latest_rows(history, part)
             kept = [row if there else None for row, there in zip(rows, found, strict=True)]
             online.keep(context.writer, relation, place.line, place.bound, zip(part.encoded(), kept, strict=True))

@@ -14,17 +14,22 @@ from mlstore.engine.history.block import Block, Deletes, Int64, Span
 from mlstore.engine.history.segments import SegmentCache, SegmentContent, list_deletes, list_entries
 from mlstore.engine.history.shadows import Shadows, load_shadows, locate
 from mlstore.engine.history.tail import TailContent, load_tail
+from mlstore.engine.ledger import HEADS
 from mlstore.engine.versions import Scope
 from mlstore.errors import CorruptionError
 from mlstore.format.keys import Keys
 from mlstore.format.manifest import SegmentEntry, TableState, decode_record, encode_record
 from mlstore.format.packed import CURE
-from mlstore.storage.keyspace import declare
 from mlstore.storage.transaction import Reader, Writer
 
-STATES = declare("states")
+STATES = HEADS
 
 _OWNER = struct.Struct(">II")
+BEHIND_STATES = b"a"  # counters have names, and no table such a number
+
+# States read or written last, by their bytes: each write and each read asks for one several times.
+_STATES_SEEN: dict[bytes, TableState] = {}
+_MOST_SEEN = 256
 
 Extent = tuple[int, int | None, int | None]  # rows, first and last event time
 
@@ -230,11 +235,28 @@ def pack_owner(table: int, line: int) -> bytes:
 
 def load_state(reader: Reader, table: int, line: int) -> TableState:
     packed = reader.get(STATES, _OWNER.pack(table, line))
-    return TableState() if packed is None else decode_record(TableState, packed)
+    if packed is None:
+        return TableState()
+    state = _STATES_SEEN.get(packed)
+    return _seen(packed, decode_record(TableState, packed)) if state is None else state
+
+
+def stored_states(reader: Reader) -> Iterator[bytes]:
+    """Where the states of all tables lie, as table | line."""
+    return (key for key, _ in reader.scan(STATES, stop=BEHIND_STATES, keys_only=True))
 
 
 def put_state(writer: Writer, table: int, line: int, state: TableState) -> None:
-    writer.put(STATES, _OWNER.pack(table, line), encode_record(state))
+    packed = encode_record(state)
+    writer.put(STATES, _OWNER.pack(table, line), packed)
+    _seen(packed, state)
+
+
+def _seen(packed: bytes, state: TableState) -> TableState:
+    if len(_STATES_SEEN) >= _MOST_SEEN:
+        _STATES_SEEN.clear()
+    _STATES_SEEN[packed] = state
+    return state
 
 
 def _open_segment(shelves: Shelves, reader: Reader, relation: Relation, entry: SegmentEntry) -> SegmentContent:

@@ -48,8 +48,22 @@ def put_latest(writer: Writer, relation: Relation, scope: Scope, keys: list[byte
     held: list[bytes | None] = get_rows(writer, relation, scope, keys) if has_rows else [None] * len(keys)
     newer = newer_places(rows, held)
     _keep_for_forks(writer, relation, scope.line, ((keys[place], held[place]) for place in newer))
-    writer.put_many(ONLINE, ((prefix + keys[place], rows[place]) for place in newer))
-    return len(keys) - len(newer)
+    if len(newer) < len(keys):
+        keys, rows = ([offered[place] for place in newer] for offered in (keys, rows))
+    late = len(held) - len(keys)
+    writer.put_many(ONLINE, zip(map(prefix.__add__, keys), rows, strict=True))
+    return late
+
+
+def put_if_newest(writer: Writer, relation: Relation, scope: Scope, key: bytes, row: bytes) -> bool:
+    """Offer a row of one key; False: it came late, a newer one is there."""
+    record = online_prefix(relation, scope.line) + key
+    held = get_rows(writer, relation, scope, [key])[0] if scope.ancestry else writer.get(ONLINE, record)
+    if held is not None and not newer_places([row], [held]):
+        return False
+    _keep_for_forks(writer, relation, scope.line, ((key, held),))
+    writer.put(ONLINE, record, row)
+    return True
 
 
 def refresh(writer: Writer, history: History, keys: Keys) -> None:

@@ -146,9 +146,9 @@ def decode_clocks(suffixes: bytes) -> tuple[Int64, Int64, Int64]:
     return stacked[:, 0].copy(), stacked[:, 1].copy(), stacked[:, 2].copy()
 
 
-def digest_rows(rows: bytes | memoryview, offsets: Int64, keys: Sequence[bytes]) -> bytes:
+def digest_rows(rows: bytes | memoryview, offsets: bytes | memoryview, keys: Sequence[bytes]) -> bytes:
     """What a commit says of rows it put into the tail: packed and end to end, by key; first row of each of these keys, and the end."""
     digest = hashlib.blake2b(rows, digest_size=16)
-    digest.update(offsets.data)
+    digest.update(offsets)
     digest.update(b"".join(keys))
     return digest.digest()

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from mlstore.engine import ledger
+from mlstore.engine.history.offline import BEHIND_STATES
 from mlstore.engine.history.tail import CLOCKS_BYTES, DELETED, PREFIX, decode_clocks
 from mlstore.errors import CorruptionError, UnknownNameError
 from mlstore.format.act import Act
@@ -65,17 +67,18 @@ _KEYS: dict[str, tuple[FixedFields, tuple[str, ...]]] = {
     "reflog": (FixedFields(">Q"), ("number",)),
     "commits": (FixedFields(">IQ"), ("line", "seq")),
     "feed": (FixedFields(">IIQH"), ("table", "line", "seq", "place")),
-    "states": (FixedFields(">II"), ("table", "line")),
     "segments": (FixedFields(">IIQ"), ("table", "line", "segment")),
     "extents": (FixedFields(">QH"), ("segment", "extent")),
     "deletes": (FixedFields(">IIQ"), ("table", "line", "segment")),
     "staged": (FixedFields(">Q"), ("segment",)),
     "trash": (FixedFields(">Q"), ("segment",)),
 }
-_LAID_OUT = {"segments": SegmentEntry, "states": TableState, "refs": Ref}
+_LAID_OUT = {"segments": SegmentEntry, "refs": Ref}
 _COMMIT = ("seq", "line", "parents", "author", "message", "time_us", "changes")
 _MOVE = ("time_us", "author", "action", "branch", "before", "after", "message", "line")
 _ACT = tuple(field.name for field in fields(Act))[1:]
+_STATE = tuple(field.name for field in fields(TableState))
+_COUNTER = FixedFields(">Q")
 _ENTRY = ("table", "seq", "time_us", "definition")
 
 
@@ -83,6 +86,8 @@ def _tell_key(name: str, key: bytes) -> Told:
     if name in _KEYS:
         layout, names = _KEYS[name]
         return dict(zip(names, layout.unpack(key), strict=True))
+    if name == "heads":
+        return _tell_head_key(key)
     if name in ("tail", "shadows"):
         table, line = PREFIX.unpack(key[: PREFIX.size])
         clocks = [int(clock[0]) for clock in decode_clocks(key[-CLOCKS_BYTES:])]
@@ -101,7 +106,22 @@ def _tell_key(name: str, key: bytes) -> Told:
     return {"id": key.hex()} if name == "commit_ids" else {"name": key.decode()}
 
 
+def _tell_head_key(key: bytes) -> Told:
+    if key.startswith(ledger.RECENT):
+        return dict(zip(("line", "seq"), ledger.LINE_SEQ.unpack(key[len(ledger.RECENT) :]), strict=True))
+    return {"name": key.decode()} if key >= BEHIND_STATES else dict(zip(("table", "line"), PREFIX.unpack(key), strict=True))
+
+
+def _tell_head(value: bytes) -> Any:
+    if len(value) == _COUNTER.size:
+        return list(_COUNTER.unpack(value))
+    fields_told = unpack(value)
+    return dict(zip(_COMMIT if len(fields_told) == len(_COMMIT) else _STATE, fields_told, strict=True))
+
+
 def _tell_value(name: str, value: bytes) -> Any:
+    if name == "heads":
+        return _tell_head(value)
     if name in _LAID_OUT:
         names = [field.name for field in fields(_LAID_OUT[name])]
         return dict(zip(names, unpack(value), strict=False))
@@ -116,9 +136,8 @@ def _tell_value(name: str, value: bytes) -> Any:
         deleted = {"deleted_seq": DELETED.unpack(value[: DELETED.size])[0]} if name == "tail" else {}
         row = value[DELETED.size :] if name == "tail" else value
         return deleted | (dict(zip(("revision", "event_time", "created", "seq"), peek(row), strict=True)) if row else {})
-    if name in ("counters", "merges", "commit_ids"):
-        layout = FixedFields(">Q") if name == "counters" else FixedFields(">IQ")
-        return list(layout.unpack(value))
+    if name in ("merges", "commit_ids"):
+        return list(ledger.LINE_SEQ.unpack(value))
     if name == "shadows":
         return {"deleted_seq": DELETED.unpack(value)[0]}
     return None

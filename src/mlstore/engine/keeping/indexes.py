@@ -6,15 +6,11 @@ from mlstore.engine.branching.branches import REFLOG
 from mlstore.engine.entries import entry_digests
 from mlstore.engine.history.extents import stored_segments
 from mlstore.engine.history.staging import STAGED
+from mlstore.engine.ledger import COMMIT_IDS, COMMITS, FEED, FEED_KEY, LINE_SEQ, recent_bodies
 from mlstore.engine.mirror import find_mirror
 from mlstore.engine.versions import (
-    COMMIT_IDS,
-    COMMITS,
-    FEED,
-    FEED_KEY,
     FORK_KEY,
     FORKS,
-    LINE_SEQ,
     MERGES,
     all_scopes,
     find_ref,
@@ -34,9 +30,14 @@ _SEGMENT = FixedFields(">Q")
 def find_index_faults(reader: Reader) -> Iterator[str]:
     """What does not fit together."""
     try:
-        told = {LINE_SEQ.unpack(key): decode_commit(packed) for key, packed in reader.scan(COMMITS)}
+        settled = {LINE_SEQ.unpack(key): decode_commit(packed) for key, packed in reader.scan(COMMITS)}
+        recent = {LINE_SEQ.unpack(key): decode_commit(packed) for key, packed in recent_bodies(reader)}
+        told = settled | recent
+        if recent and min(seq for _, seq in recent) <= max((seq for _, seq in settled), default=0):
+            yield "a commit beside the counters is older than one that has moved on"
         yield from _find_misplaced_commits(reader, told)
-        yield from _find_wrong_feed(reader, told)
+        yield from _find_wrong_index(reader, settled)
+        yield from _find_wrong_feed(reader, settled)
         yield from _find_wrong_lines(reader)
         yield from _find_wrong_names(reader, told)
         yield from _find_wrong_catalog(reader, told)
@@ -53,18 +54,21 @@ def _find_misplaced_commits(reader: Reader, told: Commits) -> Iterator[str]:
     by_id = {commit.id: place for place, commit in told.items()}
     if any((commit.line, commit.seq) != place for place, commit in told.items()):
         yield "a commit is kept under another place than its own"
-    if {bytes.fromhex(commit_id): LINE_SEQ.pack(*place) for commit_id, place in by_id.items()} != dict(reader.scan(COMMIT_IDS)):
-        yield "the index of commit ids is not that of the commits"
     merged = {place: by_id.get(commit.parents[1]) for place, commit in told.items() if len(commit.parents) == 2}
     if merged != {LINE_SEQ.unpack(key): LINE_SEQ.unpack(place) for key, place in reader.scan(MERGES)}:
         yield "the index of merges is not that of the commits"
 
 
-def _find_wrong_feed(reader: Reader, told: Commits) -> Iterator[str]:
+def _find_wrong_index(reader: Reader, settled: Commits) -> Iterator[str]:
+    if {bytes.fromhex(commit.id): LINE_SEQ.pack(*place) for place, commit in settled.items()} != dict(reader.scan(COMMIT_IDS)):
+        yield "the index of commit ids is not that of the commits"
+
+
+def _find_wrong_feed(reader: Reader, settled: Commits) -> Iterator[str]:
     lines = {scope.line for scope in all_scopes(reader)}
     feed = {
         (change.table_id, line, seq, place)
-        for (line, seq), commit in told.items()
+        for (line, seq), commit in settled.items()
         if line in lines
         for place, change in enumerate(commit.changes)
     }

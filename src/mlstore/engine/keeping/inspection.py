@@ -15,8 +15,9 @@ from mlstore.engine.history.segments import list_entries, load_extents, read_hea
 from mlstore.engine.history.tail import TAIL, tail_prefix
 from mlstore.engine.keeping import indexes, proving, retaining, sealing
 from mlstore.engine.keeping.mirroring import left_extents
+from mlstore.engine.ledger import count_commits, every_body
 from mlstore.engine.session import ReadContext
-from mlstore.engine.versions import COMMITS, Scope, commits, is_indexed, line_scope, named, newest, tags
+from mlstore.engine.versions import Scope, commits, is_indexed, line_scope, named, newest, tags
 from mlstore.engine.windows.tilechecking import find_broken_tiles
 from mlstore.errors import CorruptionError, UsageError
 from mlstore.format.keys import Keys
@@ -50,7 +51,7 @@ def describe(context: ReadContext) -> dict[str, Any]:
         "durability": environment.durability,
         "read_only": environment.is_read_only,
         "version": None if commit is None else commit.id,
-        "commits": context.reader.count(COMMITS),
+        "commits": count_commits(context.reader),
         "branches": {name: _head_id(context, ref) for name, ref in named(context.reader, "branch")},
         "snapshots": {name: ref.commit for name, ref in tags(context.reader).items()},
         "tables": [_describe_table(context, relation) for relation in context.catalog.relations()],
@@ -122,7 +123,7 @@ def _describe_table(context: ReadContext, relation: Relation) -> dict[str, Any]:
 
 
 def _commit_ids(context: ReadContext) -> set[str]:
-    return {commit.id for commit in (decode_commit(packed) for _, packed in context.reader.scan(COMMITS))}
+    return {commit.id for commit in (decode_commit(packed) for _, packed in every_body(context.reader))}
 
 
 def _verify_commits(context: ReadContext, checks: Counter[str], seen: set[object]) -> list[str]:

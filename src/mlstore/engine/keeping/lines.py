@@ -7,9 +7,10 @@ from mlstore.engine.history.online import KEPT, ONLINE, hand_down
 from mlstore.engine.history.segments import drop_entry, list_entries
 from mlstore.engine.history.shadows import SHADOWS
 from mlstore.engine.history.tail import TAIL
+from mlstore.engine.ledger import FEED, settle
 from mlstore.engine.retained import drop_spans
 from mlstore.engine.session import WriteContext
-from mlstore.engine.versions import FEED, FORK_KEY, FORKS, LINES, line_scope, named, read_counter
+from mlstore.engine.versions import FORK_KEY, FORKS, LINES, line_scope, named, read_counter
 from mlstore.engine.windows.tilekeeping import MARKS
 from mlstore.engine.windows.tiles import TILES
 from mlstore.engine.writing.upkeep import TRASH
@@ -25,6 +26,8 @@ _SEGMENT = FixedFields(">Q")
 def sweep_lines(context: WriteContext) -> int:
     """Drop the lines that no branch, snapshot or other line needs, once the grace period is over; how many."""
     unneeded = sorted(_lines(context.reader) - needed_lines(context.reader, context.now_us), reverse=True)
+    if unneeded:
+        settle(context.writer)  # what is recent on a line may not be told of once the line is gone
     for line in unneeded:
         _drop_line(context.writer, line)
     return len(unneeded)

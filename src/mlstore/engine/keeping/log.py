@@ -8,8 +8,9 @@ import numpy as np
 
 from mlstore.engine.catalog import Relation
 from mlstore.engine.history.shadows import load_shadows
+from mlstore.engine.ledger import commits_of_table, first_body
 from mlstore.engine.session import ReadContext
-from mlstore.engine.versions import COMMITS, FEED, FEED_KEY, LINE_SEQ, LIVE, commits, resolve
+from mlstore.engine.versions import LIVE, commits, resolve
 from mlstore.errors import SchemaMismatchError, UsageError
 from mlstore.format.keys import Keys, encode_key
 from mlstore.format.manifest import Commit, decode_commit
@@ -35,13 +36,7 @@ def history(
 def _of_table(context: ReadContext, relation: Relation) -> Iterator[Commit]:
     """By the change feed of the table."""
     for line, bound in context.scope.lineage():
-        start, last = FEED_KEY.pack(relation.table, line, 0, 0), None
-        stop = FEED_KEY.pack(relation.table, line, bound, (1 << 16) - 1) + b"\0"
-        for key, _ in context.reader.scan(FEED, start=start, stop=stop, reverse=True, keys_only=True):
-            seq = FEED_KEY.unpack(key)[2]
-            if seq != last:
-                last = seq
-                yield _commit_at(context.reader, line, seq)
+        yield from commits_of_table(context.reader, relation.table, line, bound)
 
 
 def _of_key(context: ReadContext, relation: Relation, key: Mapping[str, Any]) -> Iterator[Commit]:
@@ -75,11 +70,5 @@ def _of_key(context: ReadContext, relation: Relation, key: Mapping[str, Any]) ->
 
 def _first_commit(reader: Reader, line: int, seq: int) -> Commit | None:
     """The commit that holds what was done at a sequence."""
-    found = reader.first(COMMITS, LINE_SEQ.pack(line, seq), LINE_SEQ.pack(line + 1, 0))
-    return None if found is None else decode_commit(found[1])
-
-
-def _commit_at(reader: Reader, line: int, seq: int) -> Commit:
-    packed = reader.get(COMMITS, LINE_SEQ.pack(line, seq))
-    assert packed is not None
-    return decode_commit(packed)
+    found = first_body(reader, line, seq)
+    return None if found is None else decode_commit(found)

@@ -13,16 +13,12 @@ from mlstore.engine.entries import CATALOG, read_entry
 from mlstore.engine.history.extents import stored_segments
 from mlstore.engine.history.segments import SEGMENTS
 from mlstore.engine.history.tail import CLOCKS_BYTES, TAIL, decode_clocks
+from mlstore.engine.ledger import COMMIT_IDS, COMMITS, FEED, FEED_KEY, LINE_SEQ, RECENT, index, recent_bodies
 from mlstore.engine.versions import (
-    COMMIT_IDS,
-    COMMITS,
     COUNTERS,
-    FEED,
-    FEED_KEY,
     FIRST_LINE,
     FORK_KEY,
     FORKS,
-    LINE_SEQ,
     LINES,
     MAIN,
     MERGES,
@@ -54,6 +50,9 @@ _NUMBER = FixedFields(">Q")
 def mend_records(writer: Writer, now_us: int) -> Iterator[str]:
     """Definitions, commits, lines, names, the audit and the counters."""
     yield from _drop_unreadable(writer, CATALOG, "a definition", lambda key, packed: read_entry(key, packed))
+    for place, body in recent_bodies(writer):
+        writer.delete(COUNTERS, RECENT + place)
+        writer.put(COMMITS, place or bytes(1), body)
     yield from _drop_unreadable(writer, COMMITS, "a commit", _read_commit)
     yield from _drop_unreadable(writer, LINES, "what a branch sees", lambda key, packed: (_LINE.unpack(key), decode_ancestry(packed)))
     if writer.get(LINES, _LINE.pack(FIRST_LINE)) is None:
@@ -124,12 +123,17 @@ def _index_commits(writer: Writer, told: dict[tuple[int, ...], Commit]) -> None:
         writer.delete_range(space)
     lines = {scope.line for scope in all_scopes(writer)}
     by_id = {commit.id: place for place, commit in told.items()}
+    index(writer, writer.scan(COMMITS))
     for (line, seq), commit in told.items():
-        writer.put(COMMIT_IDS, bytes.fromhex(commit.id), LINE_SEQ.pack(line, seq))
         if len(commit.parents) == 2 and commit.parents[1] in by_id:
             writer.put(MERGES, LINE_SEQ.pack(line, seq), LINE_SEQ.pack(*by_id[commit.parents[1]]))
-        for place, change in enumerate(commit.changes) if line in lines else ():
-            writer.put(FEED, FEED_KEY.pack(change.table_id, line, seq, place), b"")
+        for change in commit.changes if line not in lines else ():
+            writer.delete_range(FEED, *_span_of(change.table_id, line))
+
+
+def _span_of(table: int, line: int) -> tuple[bytes, bytes]:
+    """Where the feed of a table on a line lies."""
+    return FEED_KEY.pack(table, line, 0, 0), FEED_KEY.pack(table, line + 1, 0, 0)
 
 
 def _mend_audit(writer: Writer, now_us: int) -> Iterator[str]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from mlstore.engine.catalog import Relation, load_catalog
 from mlstore.engine.history import online
 from mlstore.engine.history.extents import drop_extents, put_extent, stored_segments
-from mlstore.engine.history.offline import STATES, History, Shelves, load_state, put_state
+from mlstore.engine.history.offline import BEHIND_STATES, STATES, History, Shelves, load_state, put_state, stored_states
 from mlstore.engine.history.segments import (
     DELETES,
     SEGMENTS,
@@ -51,7 +51,7 @@ from mlstore.storage.transaction import Reader, Writer
 _NUMBER = FixedFields(">Q")
 _OWNER = FixedFields(">II")
 _ENTRY_KEY = FixedFields(">IIQ")
-_OF_TABLES = (SEGMENTS, TAIL, online.ONLINE, online.KEPT, SHADOWS, STATES, DELETES)
+_OF_TABLES = (SEGMENTS, TAIL, online.ONLINE, online.KEPT, SHADOWS, DELETES)
 
 
 def on_line(context: WriteContext, scope: Scope) -> WriteContext:
@@ -241,9 +241,11 @@ def drop_strangers(context: WriteContext) -> Iterator[str]:
     writer = context.writer
     known = {(relation.table, scope.line) for scope in all_scopes(writer) for relation in load_catalog(writer, scope).stores()}
     strangers = {key[: PREFIX.size] for space in _OF_TABLES for key, _ in writer.scan(space, keys_only=True)}
+    strangers.update(stored_states(writer))
     for owner in sorted(strangers):
-        if len(owner) < PREFIX.size or PREFIX.unpack(owner) not in known:
-            for space in _OF_TABLES:
+        if len(owner) != PREFIX.size or PREFIX.unpack(owner) not in known:
+            # What is not meant as the place of a state may be a counter's name.
+            for space in (*_OF_TABLES, STATES) if owner < BEHIND_STATES else _OF_TABLES:
                 writer.delete_range(space, owner, prefix_end(owner))
             yield f"what was kept for table and line {owner.hex()}, of which there is no definition"
     for space in (STAGED, TRASH, TILES, MARKS):  # tiles are made anew by a backfill

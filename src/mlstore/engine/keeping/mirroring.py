@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from mlstore.engine import limits
 from mlstore.engine.history.extents import EXTENTS, KEY
+from mlstore.engine.ledger import count_commits, every_id
 from mlstore.engine.mirror import MIRROR, find_mirror, put_mirror
-from mlstore.engine.versions import COMMIT_IDS, COMMITS
 from mlstore.errors import UsageError
 from mlstore.format.segment import HEAD
 from mlstore.storage.environment import Environment
@@ -46,7 +46,7 @@ def update(source: Environment, target: Environment, *, now_us: int) -> MirrorRe
             if _is_newer(reader, there, source, target):
                 return MirrorReport(0, 0, 0, 0)
             missing = list(_missing(reader, there, source, target))
-            commits = there.count(COMMITS)
+            commits = count_commits(there)
         extents = extent_bytes = 0
         while missing:
             with target.writer() as writer:
@@ -62,7 +62,7 @@ def update(source: Environment, target: Environment, *, now_us: int) -> MirrorRe
             records = sum(_equalize(reader, writer, space) for space in declared() if space not in (META, EXTENTS, MIRROR))
             _drop_unneeded(reader, writer)
             put_mirror(writer, source.path, now_us)
-        return MirrorReport(reader.count(COMMITS) - commits, extents, extent_bytes, records)
+        return MirrorReport(count_commits(reader) - commits, extents, extent_bytes, records)
 
 
 def left_extents(reader: Reader) -> set[bytes]:
@@ -83,7 +83,7 @@ def _is_newer(reader: Reader, there: Reader, source: Environment, target: Enviro
 
 
 def _knows_more(one: Reader, other: Reader) -> bool:
-    pairs = _side_by_side(one.scan(COMMIT_IDS, keys_only=True), other.scan(COMMIT_IDS, keys_only=True))
+    pairs = _side_by_side(every_id(one), every_id(other))
     return any(theirs is None for _, _, theirs in pairs)
 
 

@@ -165,5 +165,5 @@ def _find_rewritten(content: TailContent, relation: Relation, commits: Iterable[
             written, counts = np.unique(of_row[rows], return_counts=True)
             offsets = np.concatenate([[0], np.cumsum(counts)])
             packed = b"".join(content.packed[row] for row in rows.tolist())
-            if digest_rows(packed, offsets, [keys[key] for key in written.tolist()]) != change.digest:
+            if digest_rows(packed, offsets.data, [keys[key] for key in written.tolist()]) != change.digest:
                 yield f"rows in the tail are not those that commit {commit.id[:12]} wrote"

@@ -19,9 +19,10 @@ from mlstore.engine.history.offline import load_state, put_state
 from mlstore.engine.history.tail import CLOCKS_BYTES, DELETED, TAIL, decode_clocks, tail_prefix
 from mlstore.engine.keeping.lines import needed_lines, sweep_lines
 from mlstore.engine.keeping.rewriting import count_gone, each_line, rewrite_wasteful
+from mlstore.engine.ledger import LINE_SEQ, every_body
 from mlstore.engine.retained import Span, Spans, join_spans, load_spans, put_spans
 from mlstore.engine.session import ReadContext, Session, WriteContext
-from mlstore.engine.versions import COMMITS, LINE_SEQ, LIVE, MERGES, Scope, all_scopes, commits, line_scope, named, tags, take_numbers
+from mlstore.engine.versions import LIVE, MERGES, Scope, all_scopes, commits, line_scope, named, tags, take_numbers
 from mlstore.engine.writing import upkeep
 from mlstore.engine.writing.upkeep import Mask
 from mlstore.schema.durations import format_duration
@@ -107,7 +108,7 @@ def plan_retention(context: ReadContext, policy: Policy, now_us: int) -> RetainP
         old = before[line]
         spans[line] = join_spans(wanted) if old is None else join_spans(wanted).within(old)
     kept = readable = 0
-    for key, _ in reader.scan(COMMITS, keys_only=True):
+    for key, _ in every_body(reader):
         line, seq = LINE_SEQ.unpack(key)
         if line in lines:
             old, new = before[line], spans.get(line, before[line])

@@ -16,8 +16,9 @@ from mlstore.engine import limits
 from mlstore.engine.audit import find_commit, list_acts, record_act
 from mlstore.engine.history.block import Block
 from mlstore.engine.history.offline import History, Shelves
+from mlstore.engine.ledger import every_body
 from mlstore.engine.session import ReadContext, Session
-from mlstore.engine.versions import COMMITS, has_line, is_retained, resolve, scope_of
+from mlstore.engine.versions import has_line, is_retained, resolve, scope_of
 from mlstore.format.act import Act
 from mlstore.format.manifest import Commit, decode_commit
 from mlstore.storage.transaction import Reader
@@ -69,7 +70,7 @@ def find_broken_seals(context: ReadContext, checks: Counter[str]) -> list[str]:
 def _last_forgotten(reader: Reader) -> dict[str, int]:
     """When keys were last forgotten from each view or table."""
     forgotten: dict[str, int] = {}
-    for _, packed in reader.scan(COMMITS):
+    for _, packed in every_body(reader):
         commit = decode_commit(packed)
         for change in commit.changes:
             if change.op == FORGET:
@@ -98,8 +99,8 @@ def _row_digests(history: History) -> Iterator[bytes]:
     for block in history.blocks():
         visible = block.visible
         rows = np.arange(block.content.rows) if visible is None else np.flatnonzero(visible)
-        for start in range(0, len(rows), limits.DIRECT_ROWS):
-            yield _digest_rows(block, rows[start : start + limits.DIRECT_ROWS])
+        for start in range(0, len(rows), limits.BATCH_ROWS):
+            yield _digest_rows(block, rows[start : start + limits.BATCH_ROWS])
 
 
 def _digest_rows(block: Block, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> bytes:

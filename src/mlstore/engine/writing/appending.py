@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from mlstore.engine.catalog import Relation
-from mlstore.engine.writing.packing import Entry, Packed, list_entries, pack_dicts, pack_entries, unpack_entries
+from mlstore.engine.writing.packing import Entry, Packed, list_entries, pack_dicts, unpack_entries
 from mlstore.errors import SchemaMismatchError, UsageError
 from mlstore.schema.conform import Conformed, conform
 from mlstore.schema.frames import table_of_values, to_table
@@ -115,7 +115,7 @@ def rows_of(item: Item) -> int:
 def fit(form: Form, items: list[Item], relation: Relation) -> Packed | None:
     """The items in their order as the relation wants them now; features added since the form was made are null."""
     if relation.is_same(form.relation) and {*map(type, items)} == {bytes}:
-        return pack_entries(relation, items)  # type: ignore[arg-type]  # what is bytes is an entry
+        return Packed(relation, items)  # type: ignore[arg-type]  # what is bytes is an entry
     entries: list[Entry] = []
     for kind, alike in groupby(items, type):
         if kind is bytes:
@@ -127,7 +127,7 @@ def fit(form: Form, items: list[Item], relation: Relation) -> Packed | None:
             for item in alike:
                 assert isinstance(item, Together)
                 entries += _renewed(form, item.relation, item.entries, relation)
-    return pack_entries(relation, entries) if entries else None
+    return Packed(relation, entries) if entries else None
 
 
 def _renewed(form: Form, before: Relation, entries: list[Entry], relation: Relation) -> list[Entry]:

@@ -19,6 +19,8 @@ from mlstore.format.keys import Keys
 from mlstore.format.order import order_rows, take_ints
 
 Mode = Literal["append", "upsert"]
+_SEQ_PLACE = np.arange(18, 26)  # where a packed row has its seq
+
 Order = NDArray[np.uint32]
 
 
@@ -72,8 +74,24 @@ class Batch:
     def newest(self) -> list[bytes]:
         """The newest row of each key."""
         last = self.rows.offsets[1:]
-        packed = self.laid.tobytes()
-        return [packed[start:stop] for start, stop in zip(self.cuts[last - 1].tolist(), self.cuts[last].tolist(), strict=True)]
+        return _cut(self.laid, self.cuts[last - 1], self.cuts[last])
+
+
+def newest_of_run(packed: Packed, rows: Sorted, seq: int) -> tuple[list[bytes], list[bytes]]:
+    """The keys, and the newest row of each, of rows that have one seq together."""
+    last = rows.offsets[1:] - 1
+    order = rows.order_or_identity()[last]
+    cuts = np.empty(len(last) + 1, np.int64)
+    measure_laid(packed.entries, order, cuts)
+    laid = np.empty(int(cuts[-1]), np.uint8)
+    lay_rows(packed.entries, order, cuts, rows.time[last], rows.created_of_each()[last], 0, laid)
+    laid[cuts[:-1, None] + _SEQ_PLACE] = np.array([seq], "<i8").view(np.uint8)
+    return packed.told.keys, _cut(laid, cuts[:-1], cuts[1:])
+
+
+def _cut(laid: NDArray[np.uint8], starts: Int64, stops: Int64) -> list[bytes]:
+    packed = laid.tobytes()
+    return [packed[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
 
 
 def lay(relation: Relation, packed: Packed, rows: Sorted, first_seq: int) -> Batch:
@@ -83,7 +101,7 @@ def lay(relation: Relation, packed: Packed, rows: Sorted, first_seq: int) -> Bat
     measure_laid(packed.entries, order, cuts)
     laid = np.empty(int(cuts[-1]), np.uint8)
     lay_rows(packed.entries, order, cuts, rows.time, rows.created_of_each(), first_seq, laid)
-    return Batch(relation, packed.keys, rows, cuts, laid)
+    return Batch(relation, packed.told.keys, rows, cuts, laid)
 
 
 def sort(

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from mlstore.engine.catalog import Relation
+from mlstore.engine.ledger import LINE_SEQ
 from mlstore.engine.session import ReadContext, WriteContext
-from mlstore.engine.versions import LINE_SEQ, Scope, take_numbers
+from mlstore.engine.versions import Scope, take_numbers
 from mlstore.errors import CorruptionError, StoreBusyError, UsageError
 from mlstore.format.manifest import EPOCH, decode_fields, encode_fields
 from mlstore.format.packed import CURE

@@ -19,7 +19,7 @@ from mlstore.engine.writing.appending import take_together
 from mlstore.engine.writing.batch import Mode
 from mlstore.engine.writing.consumers import ConsumerState, Position, Progress, find_progress
 from mlstore.engine.writing.ingest import write_packed
-from mlstore.engine.writing.packing import Entry, Packed, pack_entries
+from mlstore.engine.writing.packing import Entry, Packed
 from mlstore.errors import InvalidDataError, MlstoreError, SchemaMismatchError, UsageError
 from mlstore.schema.declarations import check_name
 
@@ -70,8 +70,8 @@ class Pull:
     message: str
 
     def __post_init__(self) -> None:
-        if not 0 < self.max_rows < limits.DIRECT_ROWS or self.max_seconds < 0:
-            hint = f"take 1 to {limits.DIRECT_ROWS - 1} rows, and 0 or more seconds"
+        if not 0 < self.max_rows < limits.BATCH_ROWS or self.max_seconds < 0:
+            hint = f"take 1 to {limits.BATCH_ROWS - 1} rows, and 0 or more seconds"
             raise UsageError(f"max_rows={self.max_rows}, max_seconds={self.max_seconds}", hint=hint)
 
     def is_over(self, rows: int) -> bool:
@@ -122,7 +122,7 @@ def _sift(relation: Relation, batch: SourceBatch) -> tuple[Packed | None, list[R
     """The rows of a batch that fit (None: none at all), and what does not."""
     refused = [Refused(row, error, batch.position) for row, error in batch.unreadable]
     fitting = _fit(relation, batch.rows, batch.position, refused)
-    return (pack_entries(relation, fitting) if fitting else None), refused
+    return (Packed(relation, fitting) if fitting else None), refused
 
 
 def _fit(relation: Relation, rows: Any, position: Position, refused: list[Refused]) -> list[Entry]:

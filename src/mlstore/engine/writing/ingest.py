@@ -21,7 +21,7 @@ from mlstore.engine.catalog import Relation
 from mlstore.engine.history import online
 from mlstore.engine.history.block import Int64
 from mlstore.engine.history.extents import put_extent
-from mlstore.engine.history.offline import MAX_TIME, MIN_TIME, load_state, put_state
+from mlstore.engine.history.offline import MAX_TIME, MIN_TIME
 from mlstore.engine.history.picking import pick_ranges
 from mlstore.engine.history.runs import Placement, Rows, level_of, plan_cuts, write_run
 from mlstore.engine.history.segments import SegmentContent, load_extents, put_entry
@@ -30,9 +30,10 @@ from mlstore.engine.history.tail import digest_rows
 from mlstore.engine.session import Session, WriteContext
 from mlstore.engine.versions import take_numbers
 from mlstore.engine.windows.tilekeeping import Keeper, following
-from mlstore.engine.writing import upkeep
-from mlstore.engine.writing.batch import Mode, Sorted, lay, replaces_key, sort, ticks_of
-from mlstore.engine.writing.packing import Packed, factorize_rows, pack_columns, pack_dicts, pack_entries
+from mlstore.engine.writing import alone, upkeep
+from mlstore.engine.writing.batch import Mode, Sorted, lay, newest_of_run, replaces_key, sort, ticks_of
+from mlstore.engine.writing.growing import grow, span_of
+from mlstore.engine.writing.packing import Packed, factorize_rows, pack_columns, pack_dicts
 from mlstore.engine.writing.placing import place
 from mlstore.engine.writing.removal import hide
 from mlstore.errors import MlstoreError, UsageError
@@ -42,6 +43,7 @@ from mlstore.schema.conform import Conformed, conform
 from mlstore.schema.frames import is_stream, to_batches, to_table
 
 Progress = Callable[[int, int | None], None]
+Newest = Callable[[int], tuple[list[bytes], list[bytes]]]  # of a run with this seq: its keys, and the newest row of each
 Fit = Callable[[Relation], Packed | None]  # the rows of a write as a relation wants them
 
 
@@ -54,7 +56,7 @@ def write(session: Session, name: str, data: Any, *, mode: Mode, author: str, me
     fit: Fit
     if guess is not None and entries is not None:
         fit = partial(_fit_dicts, data)
-        ahead = fitted(guess, pack_entries(guess, entries), fit)
+        ahead = fitted(guess, Packed(guess, entries), fit)
     else:
         relation = session.target(name)
         tables, total = _tables(data, relation)
@@ -89,22 +91,25 @@ def write_few(session: Session, name: str, fit: Fit, *, mode: Mode = "append", a
 
 
 def write_packed(context: WriteContext, relation: Relation, packed: Packed, mode: Mode = "append") -> TableChange:
-    """Add rows: a few to the tail; a stream that has come to have many appends them as a run."""
-    rows = sort(relation, len(packed.keys), packed.codes, packed.time, packed.created, mode=mode, now_us=context.now_us)
-    if mode == "append" and len(packed.entries) >= limits.DIRECT_ROWS:
-        keys = Keys.from_encoded(packed.keys, relation.key_spec.kind)
-        columns = [pa.chunked_array([column]) for column in relation.plan.decode(packed.rows()).columns]
-        return _write_run(context, relation, keys, rows, columns)
+    """Add rows: a few to the tail, many as a run."""
+    if mode == "append" and alone.is_alone(context, relation, packed):
+        return alone.write_alone(context, relation, packed.entries[0])
+    told = packed.told
+    rows = sort(relation, len(told.keys), told.codes, told.time, told.created, mode=mode, now_us=context.now_us)
+    if len(packed.entries) >= limits.DIRECT_ROWS:
+        keys = Keys.from_encoded(told.keys, relation.key_spec.kind)
+        columns = [pa.chunked_array([column]) for column in packed.columns()]
+        return _write_run(context, relation, keys, rows, columns, mode, partial(newest_of_run, packed, rows))
     first_seq = take_numbers(context.writer, "seq", len(packed.entries))
     batch = lay(relation, packed, rows, first_seq)
     with following(context, relation) as keeper:
         if mode == "upsert":
             _hide_replaced(context, relation, batch.keys, rows.codes(), rows.time, first_seq, keeper)
         late = place(context, batch)
-        _grow(context, relation, rows.time, late, tail_rows=len(batch), tail_bytes=batch.laid.size)
+        grow(context, relation, len(batch), span_of(rows.time), late, tail_rows=len(batch), tail_bytes=batch.laid.size)
         if keeper.is_awake:
             keeper.added(batch.keys, rows.offsets, rows.time, rows.created_of_each(), batch.columns)
-    digest = digest_rows(batch.laid.data, rows.offsets, batch.encoded)
+    digest = digest_rows(batch.laid.data, rows.offsets.data, batch.encoded)
     return TableChange(mode, relation.label, relation.table, len(batch), first_seq, first_seq + len(packed.entries) - 1, digest)
 
 
@@ -113,18 +118,26 @@ def write_here(context: WriteContext, relation: Relation, rows: Conformed) -> Ta
     if rows.rows < limits.DIRECT_ROWS:
         return write_packed(context, relation, pack_columns(relation, rows))
     keys, ordered = _sort_columns(relation, rows, "append", context.now_us)
-    return _write_run(context, relation, keys, ordered, rows.features)
+    return _write_run(context, relation, keys, ordered, rows.features, "append")
 
 
-def _write_run(context: WriteContext, relation: Relation, keys: Keys, rows: Sorted, columns: Sequence[pa.ChunkedArray]) -> TableChange:
-    """Append rows as a run of segments."""
+def _write_run(
+    context: WriteContext,
+    relation: Relation,
+    keys: Keys,
+    rows: Sorted,
+    columns: Sequence[pa.ChunkedArray],
+    mode: Mode,
+    newest: Newest | None = None,
+) -> TableChange:
+    """Add rows as a run of segments; `newest`: where the rows are packed already."""
     writer, count = context.writer, len(rows.time)
     cuts = plan_cuts(count, [column.nbytes for column in columns])
     placement = Placement(take_numbers(writer, "run"), level_of(count), first_segment=take_numbers(writer, "segment", len(cuts)))
     run = write_run(
         lambda segment, extent, value: put_extent(writer, segment, extent, value), relation, _run_rows(keys, rows, columns), placement, cuts
     )
-    return _publish(context, relation, [run], "append")
+    return _publish(context, relation, [run], mode, newest)
 
 
 def _run_rows(keys: Keys, rows: Sorted, columns: Sequence[pa.ChunkedArray]) -> Rows:
@@ -154,21 +167,6 @@ def _hide_replaced(context: WriteContext, relation: Relation, keys: Keys, codes:
     keeper.hidden(hidden.rows, hidden.keys)
     if hidden.rows and layout.is_online:
         online.refresh(context.writer, context.history(relation), hidden.keys)
-
-
-def _grow(context: WriteContext, relation: Relation, time: Int64, late: int, **sizes: int) -> None:
-    """Count rows just written in the table's state."""
-    state = load_state(context.writer, relation.table, context.scope.line)
-    grown = {name: getattr(state, name) + size for name, size in sizes.items()}
-    low, high = int(time.min()), int(time.max())
-    state = state.changed(
-        rows=state.rows + len(time),
-        late_rows=state.late_rows + late,
-        min_time=low if state.min_time is None else min(low, state.min_time),
-        max_time=high if state.max_time is None else max(high, state.max_time),
-        **grown,
-    )
-    put_state(context.writer, relation.table, context.scope.line, state)
 
 
 def _load(
@@ -231,7 +229,9 @@ def _stage_table(stage: Stage, relation: Relation, table: pa.Table, first_row: i
     return rows.rows
 
 
-def _publish(context: WriteContext, relation: Relation, runs: list[list[SegmentEntry]], mode: Mode) -> TableChange:
+def _publish(
+    context: WriteContext, relation: Relation, runs: list[list[SegmentEntry]], mode: Mode, newest: Newest | None = None
+) -> TableChange:
     """Make the staged segments part of the table. Each run takes one number of the sequence: ties inside are settled by place."""
     relation = upkeep.current(context, relation)  # it may have evolved meanwhile, or a rollback may have undone that
     if not all(relation.knows(entry.revision) for run in runs for entry in run):
@@ -247,13 +247,16 @@ def _publish(context: WriteContext, relation: Relation, runs: list[list[SegmentE
                 for content in contents:
                     codes = np.repeat(np.arange(len(content.keys)), np.diff(content.offsets))
                     _hide_replaced(context, relation, content.keys, codes, content.time, seq, keeper)
+            late = 0
+            if newest is not None and relation.layout.is_online:
+                late = online.put_latest(context.writer, relation, context.scope, *newest(seq))
             for entry, content in zip(run, contents, strict=True):
                 put_entry(context.writer, relation.table, context.scope.line, entry)
-                late = _put_newest(context, relation, content, seq) if relation.layout.is_online else 0
+                late += _put_newest(context, relation, content, seq) if newest is None and relation.layout.is_online else 0
                 digest.update(entry.header_checksum.to_bytes(8, "little"))
-                _grow(context, relation, content.time, late, segments=1, size_bytes=entry.size_bytes)
+                grow(context, relation, entry.rows, span_of(content.time), late, segments=1, size_bytes=entry.size_bytes)
                 _tell(keeper, relation, content)
-                count += entry.rows
+                count, late = count + entry.rows, 0
     last_seq = first_seq + max(1, len(runs)) - 1
     return TableChange(mode, relation.label, relation.table, count, first_seq, last_seq, digest.digest())
 
@@ -277,13 +280,13 @@ def _put_newest(context: WriteContext, relation: Relation, content: SegmentConte
 
 
 def _is_small(data: Any) -> bool:
-    return not isinstance(data, list | tuple) or len(data) < limits.DIRECT_ROWS
+    return not isinstance(data, list | tuple) or len(data) < limits.BATCH_ROWS
 
 
 def _fit_dicts(data: Any, relation: Relation) -> Packed | None:
     entries = pack_dicts(relation, data)
     if entries is not None:
-        return pack_entries(relation, entries)
+        return Packed(relation, entries)
     return _fit_table(to_table(data, what=f"data for {relation.label}", layout=relation.layout), relation)
 
 

@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mlstore._core.tail import read_entries
+from mlstore._core.tail import find_rows, read_entries
 from mlstore.engine.catalog import Relation
 from mlstore.engine.history.block import Int64
+from mlstore.engine.lazy import lazy
 from mlstore.errors import InvalidDataError
 from mlstore.format.keys import Factorized, Keys, decode_keys, factorize, line_up
 from mlstore.format.ranks import rank_ints
@@ -29,27 +30,44 @@ _KEY_SIZE = Struct("<H")
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
-    """Rows ready to be written: `keys` distinct and sorted, `codes` the position of each row's key in them, and the entries.
+class Told:
+    """What rows say of themselves: `keys` distinct and sorted, `codes` the position of each row's key in them.
 
-    `time`, `created`: None where the commit says it. Where `keys` was told otherwise, entries need not name theirs.
+    `time`, `created`: None where the commit says it.
     """
 
     keys: list[bytes]
     codes: NDArray[np.int32]
-    entries: list[Entry]
     time: Int64 | None
     created: Int64 | None
 
-    def rows(self) -> list[bytes]:
-        """The rows alone."""
-        return [entry[_KEY_SIZE.size + _KEY_SIZE.unpack_from(entry)[0] :] for entry in self.entries]
+
+@dataclass(frozen=True)
+class Packed:
+    """Rows ready to be written: the entries, and what they say. `known`: what came as columns; only then entries do not name their keys."""
+
+    relation: Relation
+    entries: list[Entry]
+    known: Told | None = None
+
+    @lazy
+    def told(self) -> Told:
+        return read_told(self.relation, self.entries) if self.known is None else self.known
+
+    def columns(self) -> list[pa.Array]:
+        """The features of the rows, in the order of the entries."""
+        count, plan = len(self.entries), self.relation.plan
+        address, size = np.empty(count, np.uintp), np.empty(count, np.int64)
+        find_rows(self.entries, address, size)
+        reader = plan.batches(range(len(plan.fields)), [name for name, _ in plan.fields])
+        found: list[pa.Array] = reader.read(address, size).columns
+        return found
 
 
 def pack_columns(relation: Relation, rows: Conformed) -> Packed:
     """Rows that came as columns."""
     factored = factorize_rows(relation, rows)
-    return Packed(factored.keys.encoded(), factored.codes, _encode(relation, rows), rows.event_time, rows.created)
+    return Packed(relation, _encode(relation, rows), Told(factored.keys.encoded(), factored.codes, rows.event_time, rows.created))
 
 
 def pack_dicts(relation: Relation, data: Any) -> list[Entry] | None:
@@ -78,24 +96,24 @@ def list_entries(relation: Relation, rows: Conformed) -> list[Entry]:
     return [_KEY_SIZE.pack(len(key)) + key + entry[_KEY_SIZE.size :] for key, entry in zip(keys, _encode(relation, rows), strict=True)]
 
 
-def pack_entries(relation: Relation, entries: list[Entry]) -> Packed:
-    """Rows that came one by one, of the relation's own revision."""
+def read_told(relation: Relation, entries: list[Entry]) -> Told:
+    """What entries of the relation's own revision say."""
     layout, count = relation.layout, len(entries)
     time, created, key_sizes = (np.empty(count, np.int64) for _ in range(3))
     keys, codes = rank_keys(relation, read_entries(entries, time, created, key_sizes), key_sizes)
-    return Packed(keys, codes, entries, time if layout.timestamp is not None else None, created if tells_created(layout) else None)
+    return Told(keys, codes, time if layout.timestamp is not None else None, created if tells_created(layout) else None)
 
 
 def unpack_entries(relation: Relation, entries: list[Entry]) -> pa.Table:
     """The table that these entries of a relation are the rows of."""
-    layout, packed = relation.layout, pack_entries(relation, entries)
-    decoded = relation.plan.decode(packed.rows())
-    keys = Keys.from_encoded([packed.keys[code] for code in packed.codes.tolist()], relation.key_spec.kind)
+    layout, packed = relation.layout, Packed(relation, entries)
+    told = packed.told
+    keys = Keys.from_encoded([told.keys[code] for code in told.codes.tolist()], relation.key_spec.kind)
     columns = decode_keys(relation.key_spec, keys)
-    for name, ticks in ((layout.timestamp, decoded.event_time), (layout.created_timestamp, decoded.created)):
-        if name is not None:
+    for name, ticks in ((layout.timestamp, told.time), (layout.created_timestamp, told.created)):
+        if name is not None and ticks is not None:
             columns.append(pa.array(ticks, mask=ticks == NULL_TIME).view(pa.timestamp(layout.time_unit, "UTC")))
-    return pa.table([*columns, *decoded.columns], list(layout.column_names))
+    return pa.table([*columns, *packed.columns()], list(layout.column_names))
 
 
 def tells_created(layout: Layout) -> bool:

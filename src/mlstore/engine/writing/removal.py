@@ -20,7 +20,7 @@ from mlstore.engine.history.tail import TailContent, hide_rows, put_laid
 from mlstore.engine.session import WriteContext
 from mlstore.engine.versions import take_numbers
 from mlstore.engine.writing.batch import lay, sort
-from mlstore.engine.writing.packing import Packed, encode_entries, rank_keys
+from mlstore.engine.writing.packing import Packed, Told, encode_entries, rank_keys
 from mlstore.format.keys import Keys
 
 
@@ -92,7 +92,7 @@ def _write_again(context: WriteContext, relation: Relation, picks: Sequence[Pick
     clocks = time[order], created[order]
     named = [keys[place] for place in order.tolist()]
     distinct, codes = rank_keys(relation, b"".join(named), np.fromiter(map(len, named), np.int64, count))
-    packed = Packed(distinct, codes, encode_entries(relation, *clocks, columns), *clocks)
+    packed = Packed(relation, encode_entries(relation, *clocks, columns), Told(distinct, codes, *clocks))
     rows = sort(relation, len(distinct), codes, *clocks, mode="append", now_us=context.now_us)
     batch = lay(relation, packed, rows, take_numbers(writer, "seq", count))
     put_laid(writer, relation, line, batch.encoded, rows.offsets, batch.cuts, batch.laid)

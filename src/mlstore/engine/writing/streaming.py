@@ -103,7 +103,7 @@ class Stream:
             form = self._form
             batch = take_together(form.relation, data)
             rows = rows_of(batch)
-            if rows > min(limits.DIRECT_ROWS, self._max_pending):
+            if rows > min(limits.BATCH_ROWS, self._max_pending):
                 raise UsageError(f"{self._label}: a batch of {rows} rows is too large for the stream", hint="write() it, or cut it up")
             with self._lock:
                 if self._refusal is not None or self._pending + rows > self._max_pending:
