@@ -251,7 +251,9 @@ def test_a_column_filled_in_place_is_stored_like_one_that_is_added(data: st.Data
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sg, "OWN_EXTENT_BYTES", own)
         added, filled = (
-            sg.SegmentBuilder(lambda extent, value, into=into: into.update({extent: value.tobytes()}), rows=len(column), revision=1, tier=tier)
+            sg.SegmentBuilder(
+                lambda extent, value, into=into: into.update({extent: value.tobytes()}), rows=len(column), revision=1, tier=tier
+            )
             for into in extents
         )
         for builder in (added, filled):

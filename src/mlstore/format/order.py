@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +70,7 @@ def order_by_time(
     words, order, ends = np.empty(count, np.uint64), np.empty(count, np.uint32), np.empty(1 << part_bits, np.uint32)
     part_rows(codes, time, low, time_bits, bits - part_bits, words, order, ends)
     dealt = np.linspace(0, len(ends), SHARES + 1).astype(int).tolist()
-    do_all([partial(_sort_share, words, order, ends, *share, bits - part_bits) for share in zip(dealt, dealt[1:], strict=False)], count)
+    do_all([partial(_sort_share, words, order, ends, *share, bits - part_bits) for share in pairwise(dealt)], count)
     split_words(words, low, time_bits, offsets)
     return order, words.view(np.int64), offsets
 

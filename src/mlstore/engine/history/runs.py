@@ -81,7 +81,8 @@ def write_run(
     workers: Executor | None = None,
     tell: Callable[[int], None] = lambda _: None,
 ) -> list[SegmentEntry]:
-    """Write the segments of a run. All are built side by side, column by column: of a column that has to be put together first, one at a time is in memory twice.
+    """Write the segments of a run. All are built side by side, column by column: where a column has to be put together first, only one at
+    a time is in memory twice.
 
     With `workers` the segments of a column are built in parallel, and `put` is called by several threads. `tell` hears of the rows
     written, once per column and segment.
