@@ -25,7 +25,7 @@ from mlstore.storage.ranges import iterate_backward, iterate_forward
 from mlstore.storage.touched import TouchedKeys
 
 _CHUNK: Final = 512  # items put at once: fewer objects than make the collector of garbage run
-_FEW: Final = 16  # items that are put without asking whether they lie behind all others
+_FEW: Final = 16  # items for which it does not pay to find out whether they may be appended, which looks for no place in the tree
 # Key and value together up to here lie in a leaf page of LMDB; larger ones (from 2030 or so) get pages of their own.
 _SURELY_INLINE: Final = 2000
 
@@ -310,10 +310,7 @@ class Writer(Reader):
         return is_stored
 
     def put_many(self, space: Keyspace, items: Iterable[tuple[bytes, Value]], *, append: bool = False) -> None:
-        """Store many values. `append` promises keys in rising order beyond all that are there: faster, and still right if it is not so.
-
-        Without the promise it is found out.
-        """
+        """Store many values; those in rising order beyond all that are there, as `append` promises, faster. A broken promise is no harm."""
         try:
             cursor = self._own.cursor(self._handles[space.name])
         except lmdb.Error as error:
@@ -331,7 +328,6 @@ class Writer(Reader):
                     self.put(space, key, value)
                 continue
             try:
-                # Appending fills pages, where putting leaves them half empty, and looks for no place.
                 append = append or (len(chunk) > _FEW and (not cursor.last() or cursor.key() < keys[0]) and all(map(lt, keys, keys[1:])))
                 _, added = cursor.putmulti(chunk, append=append)
                 if added != len(chunk):
