@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlstore._core.gather import gather_bits, gather_fixed, measure_texts, pick_winners, take_fixed, write_texts
+from mlstore._core.gather import gather_bits, gather_fixed, measure_texts, pick_winners, take_chunked, take_fixed, write_texts
 from tests.support.naive_gather import naive_bits, naive_gather, naive_texts
 
 WIDTHS = [1, 2, 4, 8, 3, 16, 32]
@@ -135,6 +135,21 @@ def test_values_of_every_width_are_taken_from_their_places(width: int) -> None:
     assert np.array_equal(answer.reshape(400, width), values[places])
 
 
+@pytest.mark.parametrize("sizes", [[1], [0, 3, 0, 1], [1 << 14, 1 << 14], [(1 << 14) + 1, 5, 0, 7, (1 << 15) - 13], [50_000]])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_values_of_every_width_are_taken_from_a_column_in_chunks(width: int, sizes: list[int]) -> None:
+    rng = np.random.default_rng(len(sizes))
+    chunks = [rng.integers(0, 256, (size, width)).astype(np.uint8) for size in sizes]
+    whole, starts = np.concatenate(chunks), np.cumsum([0, *sizes])
+    ends = [place for place in (*starts.tolist(), *(starts - 1).tolist()) if 0 <= place < len(whole)]
+    places = np.append(rng.integers(0, len(whole), 400), ends).astype(np.uint32)
+    answer = np.empty(len(places) * width, np.uint8)
+
+    take_chunked([chunk.reshape(-1) for chunk in chunks], starts, width, places, answer)
+
+    assert np.array_equal(answer.reshape(len(places), width), whole[places])
+
+
 def test_picks_that_do_not_fit_are_refused() -> None:
     one, two, answer = np.zeros(1, np.uint32), np.zeros(2, np.uint32), np.array([7], np.uint8)
     source, values = np.zeros(1, np.int32), [np.zeros(8, np.uint8)]
@@ -151,6 +166,10 @@ def test_picks_that_do_not_fit_are_refused() -> None:
         write_texts(values, values, source, one, two, np.zeros(2, np.int32), answer)
     with pytest.raises(ValueError, match="differ in length"):
         take_fixed(answer, 1, two, answer)
+    with pytest.raises(ValueError, match="do not fit"):
+        take_chunked(values, np.array([0, 8]), 1, two, answer)
+    with pytest.raises(ValueError, match="do not fit"):
+        take_chunked(values, np.array([0]), 1, one, answer)
     with pytest.raises(ValueError, match="too short"):
         pick_winners(source, one, one, source[:0], one, one, answer)
     with pytest.raises(ValueError, match="differ in length"):

@@ -241,6 +241,31 @@ def test_a_segment_gives_back_what_went_in(segment: Segment, tier: str, own_exte
         assert sg.open_column(column, header.rows, stored.fetch).equals(array)
 
 
+@given(st.data(), st.sampled_from([case for case in SCALARS if case[0].kind == "fixed"]), tiers, own_sizes)
+def test_a_column_filled_in_place_is_stored_like_one_that_is_added(data: st.DataObject, case: Typed, tier: str, own: int) -> None:
+    dtype, values = case
+    column = pa.array(data.draw(st.lists(values, min_size=1, max_size=12)), dtype.arrow)
+    raw = np.frombuffer(column.buffers()[1], np.uint8, len(column) * dtype.arrow.bit_width // 8)
+    extents: list[dict[int, bytes]] = [{}, {}]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sg, "OWN_EXTENT_BYTES", own)
+        added, filled = (
+            sg.SegmentBuilder(
+                lambda extent, value, into=into: into.update({extent: value.tobytes()}), rows=len(column), revision=1, tier=tier
+            )
+            for into in extents
+        )
+        for builder in (added, filled):
+            builder.add_order(Keys(ints=np.zeros(1, np.int64)), np.array([0, len(column)]), np.zeros(len(column), np.int64), None, None)
+        added.add_column(0, dtype, column)
+        filled.add_filled(0, dtype, lambda into: np.copyto(into, raw))
+        built = added.finish(), filled.finish()
+
+    assert built[0] == built[1]
+    assert extents[0] == extents[1]
+
+
 @given(segments(), tiers, own_sizes)
 def test_every_raw_buffer_is_aligned_and_every_extent_fills_whole_pages(segment: Segment, tier: str, own_extent_bytes: int) -> None:
     stored = build(segment, tier=tier, own_extent_bytes=own_extent_bytes)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlstore._core.sort import sort_rows, sort_words
-from mlstore.format.order import order_rows
+from mlstore._core.sort import part_rows, sort_parts, sort_rows, sort_words, split_words
+from mlstore.format.order import Job, order_by_time, order_rows
 from tests.support.naive_keys import naive_order
 
 LOW, HIGH = -(2**63), 2**63 - 1
@@ -83,6 +85,58 @@ def test_large_tables_agree_with_numpys_stable_sort(n_groups: int, time_bits: in
     assert np.array_equal(offsets, np.searchsorted(np.sort(codes), np.arange(n_groups + 1)))
 
 
+def in_reverse(jobs: Sequence[Job], rows: int) -> None:
+    for job in reversed(jobs):
+        job()
+
+
+@given(tables())
+def test_rows_ordered_by_time_come_with_their_times(table: Table) -> None:
+    codes, n_groups, time, _ = table
+
+    order, ordered_time, offsets = order_by_time(np.array(codes, np.int32), n_groups, np.array(time, np.int64), in_reverse)
+
+    expected, _ = naive_order(codes, 0, time, None)
+    assert (range(len(codes)) if order is None else order.tolist()) == (range(len(codes)) if order is None else expected)
+    assert order is not None or expected == sorted(expected)
+    assert ordered_time.tolist() == [time[row] for row in expected]
+    assert np.array_equal(offsets, np.concatenate([[0], np.cumsum(np.bincount(np.array(codes, np.int64), minlength=n_groups))]))
+
+
+@pytest.mark.parametrize("n", [30_000, 300_000])
+@pytest.mark.parametrize(("n_groups", "time_bits"), [(1, 62), (3, 2), (1000, 20), (400_000, 43), (400_000, 44), (1, 63)])
+def test_many_rows_ordered_by_time_agree_with_their_order_alone(n_groups: int, time_bits: int, n: int) -> None:
+    rng = np.random.default_rng(n)
+    codes, time = (rng.zipf(1.3, n) % n_groups).astype(np.int32), rng.integers(-(2 ** (time_bits - 1)), 2 ** (time_bits - 1), n)
+
+    order, ordered_time, offsets = order_by_time(codes, n_groups, time, in_reverse)
+
+    expected_order, expected_offsets = order_rows(codes, n_groups, time)
+    assert np.array_equal(order, expected_order)
+    assert np.array_equal(ordered_time, time[expected_order])
+    assert np.array_equal(offsets, expected_offsets)
+
+
+def test_parts_that_do_not_fit_are_refused() -> None:
+    one, two = np.zeros(1, np.int64), np.zeros(2, np.int64)
+    words, rows, ends = np.zeros(2, np.uint64), np.zeros(2, np.uint32), np.array([0, 2], np.uint32)
+
+    with pytest.raises(ValueError, match="differ in length"):
+        part_rows(np.zeros(2, np.int32), one, 0, 1, 0, words, rows, ends)
+    with pytest.raises(ValueError, match="bits lie in"):
+        part_rows(np.zeros(2, np.int32), two, 0, 64, 0, words, rows, ends)
+    with pytest.raises(ValueError, match="beyond the parts"):
+        part_rows(np.array([0, 9], np.int32), two, 0, 1, 1, words, rows, ends)
+    with pytest.raises(ValueError, match="no such parts"):
+        sort_parts(words, rows, ends, 1, 3, 1, words, rows)
+    with pytest.raises(ValueError, match="does not fit"):
+        sort_parts(words, rows, np.array([0, 2], np.uint32), 0, 2, 1, words[:1], rows)
+    with pytest.raises(ValueError, match="does not fit"):
+        sort_parts(words, rows, np.array([1, 9], np.uint32), 0, 2, 1, words, rows)
+    with pytest.raises(ValueError, match="a code lies outside"):
+        split_words(np.array([8], np.uint64), 0, 2, two)
+
+
 def test_strided_and_read_only_input_is_taken_as_it_is() -> None:
     codes = np.array([1, 9, 0, 9, 1, 9], np.int32)[::2]
     time = np.array([5, 4, 3], np.int64)
@@ -98,6 +152,8 @@ def test_strided_and_read_only_input_is_taken_as_it_is() -> None:
 def test_a_code_out_of_range_is_refused_before_anything_is_written(code: int) -> None:
     with pytest.raises(ValueError, match=r"outside of \[0, n_groups\)"):
         order_rows(np.array([0, code], np.int32), 2, np.zeros(2, np.int64))
+    with pytest.raises(ValueError, match=r"outside of \[0, n_groups\)"):
+        order_by_time(np.array([0, code], np.int32), 2, np.zeros(2, np.int64), in_reverse)
 
 
 @pytest.mark.parametrize("wrong", ["time", "created", "order", "offsets"])

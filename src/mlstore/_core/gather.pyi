@@ -16,6 +16,12 @@ def pick_winners(best_source: Int32, best_row: UInt32, ask_slot: UInt32, source:
 def take_fixed(values: Bytes, width: int, places: UInt32, answer: Bytes) -> None:
     """answer[i] = values[places[i]], values of `width` bytes."""
 
+def take_chunked(sources: list[Bytes], starts: NDArray[np.int64], width: int, places: UInt32, answer: Bytes) -> None:
+    """answer[i] = the value at row places[i] of a column in chunks, values of `width` bytes.
+
+    Chunk c has the rows from starts[c] up to starts[c + 1]; the first begins at 0. Meant for chunks of thousands of rows.
+    """
+
 def gather_fixed(sources: list[Bytes | None], width: int, source: Int32, row: UInt32, slot: UInt32, answer: Bytes) -> None:
     """answer[slot[i]] = sources[source[i]][row[i]], values of `width` bytes; left as it is where the source is None."""
 

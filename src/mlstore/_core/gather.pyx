@@ -12,6 +12,7 @@ from mlstore._core.prefetch cimport prefetch
 
 cdef enum:
     AHEAD = 32                  # picks between a fetch and its use
+    BLOCK_BITS = 14             # rows of a chunked column are looked up by blocks of so many
 
 
 ctypedef fused word_t:
@@ -129,6 +130,95 @@ def take_fixed(
         else:
             for i in range(count):
                 memcpy(&answer[0] + i * width, &values[0] + places[i] * width, width)
+
+
+cdef struct Chunks:
+    const uint8_t** bases       # of each chunk: where row 0 would lie, if the column began with it
+    const int64_t* ends         # the row behind each chunk
+    const uint8_t** blocks      # the base of each block of rows; NULL where it reaches over several chunks
+    Py_ssize_t count
+    Py_ssize_t width
+
+
+cdef inline const uint8_t* find_row(const Chunks* chunks, uint32_t row) noexcept nogil:
+    cdef const uint8_t* base = chunks.blocks[row >> BLOCK_BITS]
+    cdef Py_ssize_t low = 0, high, middle
+    if base == NULL:
+        high = chunks.count - 1
+        while low < high:
+            middle = (low + high) >> 1
+            if row >= chunks.ends[middle]:
+                low = middle + 1
+            else:
+                high = middle
+        base = chunks.bases[low]
+    return base + row * chunks.width
+
+
+cdef void take_chunked_words(const Chunks* chunks, const uint32_t* places, Py_ssize_t count, word_t* answer) noexcept nogil:
+    cdef const uint8_t* found[AHEAD]
+    cdef Py_ssize_t i
+    for i in range(min(count, <Py_ssize_t> AHEAD)):
+        found[i] = find_row(chunks, places[i])
+        prefetch(found[i])
+    for i in range(count):
+        answer[i] = (<const word_t*> found[i & (AHEAD - 1)])[0]
+        if i + AHEAD < count:
+            found[i & (AHEAD - 1)] = find_row(chunks, places[i + AHEAD])
+            prefetch(found[i & (AHEAD - 1)])
+
+
+cdef void find_blocks(const Chunks* chunks, Py_ssize_t rows) noexcept nogil:
+    cdef Py_ssize_t row = 0, chunk = 0
+    while row < rows:
+        while row >= chunks.ends[chunk]:
+            chunk += 1
+        chunks.blocks[row >> BLOCK_BITS] = NULL
+        if min(rows, row + (1 << BLOCK_BITS)) <= chunks.ends[chunk]:
+            chunks.blocks[row >> BLOCK_BITS] = chunks.bases[chunk]
+        row += 1 << BLOCK_BITS
+
+
+def take_chunked(
+    list sources,                     # IN   of uint8 [rows of the chunk * width], chunks of one column
+    const int64_t[::1] starts,        # IN   [chunks + 1] first row of each chunk; the last: rows in all
+    Py_ssize_t width,                 # IN   bytes of one value
+    const uint32_t[::1] places,       # IN   [n] in range
+    uint8_t[::1] answer,              # OUT  [n * width]
+):
+    """answer[i] = the value at row places[i] of a column in chunks, values of `width` bytes."""
+    cdef Py_ssize_t i, count = places.shape[0], chunk, rows
+    cdef Chunks chunks
+    if starts.shape[0] != len(sources) + 1 or answer.shape[0] != count * width:
+        raise ValueError("starts do not fit the chunks, or the answer the places")
+    if count == 0 or width == 0:
+        return
+    rows = starts[starts.shape[0] - 1]
+    chunks.bases = find_bases(sources)
+    chunks.blocks = <const uint8_t**> malloc(((rows >> BLOCK_BITS) + 1) * sizeof(void*))
+    if chunks.blocks == NULL:
+        free(chunks.bases)
+        raise MemoryError
+    chunks.ends = &starts[1]
+    chunks.count = len(sources)
+    chunks.width = width
+    with nogil:
+        for chunk in range(chunks.count):
+            chunks.bases[chunk] -= starts[chunk] * width
+        find_blocks(&chunks, rows)
+        if width == 8:
+            take_chunked_words[uint64_t](&chunks, &places[0], count, <uint64_t*> &answer[0])
+        elif width == 4:
+            take_chunked_words[uint32_t](&chunks, &places[0], count, <uint32_t*> &answer[0])
+        elif width == 2:
+            take_chunked_words[uint16_t](&chunks, &places[0], count, <uint16_t*> &answer[0])
+        elif width == 1:
+            take_chunked_words[uint8_t](&chunks, &places[0], count, &answer[0])
+        else:
+            for i in range(count):
+                memcpy(&answer[0] + i * width, find_row(&chunks, places[i]), width)
+        free(chunks.blocks)
+        free(chunks.bases)
 
 
 def gather_fixed(

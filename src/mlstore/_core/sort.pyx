@@ -266,6 +266,121 @@ cdef void sort_fields(
         offsets[0] = 0
 
 
+cdef inline uint64_t word_of(int32_t code, int64_t time, int64_t low, int time_bits) noexcept nogil:
+    return <uint64_t> code << time_bits | (<uint64_t> time - <uint64_t> low)
+
+
+def survey_times(const int32_t[::1] codes, int64_t n_groups, const int64_t[::1] time):
+    """(in order of code and time, in order of time, lowest time, highest time) of rows; there must be one."""
+    cdef Survey survey
+    if codes.shape[0] == 0 or time.shape[0] != codes.shape[0]:
+        raise ValueError("codes and time differ in length, or there are none")
+    with nogil:
+        survey_rows(codes, n_groups, time, None, &survey)
+    if not survey.codes_fit:
+        raise ValueError("a code lies outside of [0, n_groups)")
+    return survey.ordered, survey.times_ordered, survey.time_low, survey.time_high
+
+
+def part_rows(
+    const int32_t[::1] codes,      # IN   [n] of a survey
+    const int64_t[::1] time,       # IN   [n]
+    int64_t low,                   # IN   lowest time
+    int time_bits,                 # IN   bits of the highest time - low
+    int shift,                     # IN   parts differ in the bits of their words from here up
+    uint64_t[::1] words,           # OUT  [n] code << time_bits | time - low
+    uint32_t[::1] order,           # OUT  [n] the row of each word
+    uint32_t[::1] ends,            # OUT  [parts] where each part ends
+):
+    """Lay each row's code and time into a word, and part the words by their highest bits; stable."""
+    cdef Py_ssize_t n = codes.shape[0], i, part
+    cdef uint32_t total = 0, size, place
+    cdef uint64_t word
+    cdef bint fits = True
+    if time.shape[0] != n or words.shape[0] != n or order.shape[0] != n:
+        raise ValueError("codes, time, words and order differ in length")
+    if not 0 <= shift < WORD_BITS or not 0 <= time_bits < WORD_BITS or <uint64_t> n > 0xFFFFFFFF:
+        raise ValueError("bits lie in [0, 64), and 32 bits number the rows")
+    ends[:] = 0
+    with nogil:
+        for i in range(n):
+            word = word_of(codes[i], time[i], low, time_bits) >> shift
+            if word >= <uint64_t> ends.shape[0]:
+                fits = False
+                break
+            ends[word] += 1
+        if fits:
+            for part in range(ends.shape[0]):
+                size = ends[part]
+                ends[part] = total
+                total += size
+            for i in range(n):
+                word = word_of(codes[i], time[i], low, time_bits)
+                place = ends[word >> shift]
+                ends[word >> shift] = place + 1
+                words[place] = word
+                order[place] = <uint32_t> i
+    if not fits:
+        raise ValueError("a word lies beyond the parts")
+
+
+def sort_parts(
+    uint64_t[::1] words,           # IN, OUT  [n] parted
+    uint32_t[::1] order,           # IN, OUT  [n] moves with the words
+    const uint32_t[::1] ends,      # IN   [parts] of part_rows
+    Py_ssize_t first,              # IN   parts from here
+    Py_ssize_t stop,               # IN   ... up to here
+    int bits,                      # IN   within a part the words differ in so many bits
+    uint64_t[::1] spare_words,     # OUT  scratch for the largest of these parts
+    uint32_t[::1] spare_rows,      # OUT  scratch
+):
+    """Sort the words of some parts, carrying rows along; stable. Other parts may be sorted meanwhile."""
+    cdef Py_ssize_t part, begin, count
+    cdef Pairs pairs
+    if order.shape[0] != words.shape[0] or not 0 <= first <= stop <= ends.shape[0] or not 0 <= bits < WORD_BITS:
+        raise ValueError("words and order differ in length, or there are no such parts or bits")
+    begin = ends[first - 1] if first else 0
+    for part in range(first, stop):
+        count = <Py_ssize_t> ends[part] - begin
+        if count < 0 or ends[part] > words.shape[0] or count > spare_words.shape[0] or count > spare_rows.shape[0]:
+            raise ValueError("a part does not fit the words or the spares")
+        begin = ends[part]
+    with nogil:
+        begin = ends[first - 1] if first else 0
+        for part in range(first, stop):
+            pairs.words, pairs.rows = &words[0] + begin, &order[0] + begin
+            pairs.spare_words, pairs.spare_rows = &spare_words[0], &spare_rows[0]
+            pairs.count = <Py_ssize_t> ends[part] - begin
+            if pairs.count > 1:
+                sort_pairs(&pairs, bits)
+                if pairs.words != &words[0] + begin:
+                    memcpy(&words[0] + begin, pairs.words, pairs.count * sizeof(uint64_t))
+                    memcpy(&order[0] + begin, pairs.rows, pairs.count * sizeof(uint32_t))
+            begin = ends[part]
+
+
+def split_words(
+    uint64_t[::1] words,           # IN   [n] sorted;  OUT  the times, as int64
+    int64_t low,                   # IN   as given to part_rows
+    int time_bits,                 # IN
+    int64_t[::1] offsets,          # OUT  [n_groups + 1]
+):
+    """Sorted words become where each group begins, and the times."""
+    cdef Py_ssize_t i
+    cdef Pairs pairs
+    cdef uint64_t mask
+    if not 0 <= time_bits < WORD_BITS or offsets.shape[0] == 0:
+        raise ValueError("bits lie in [0, 64), and offsets has n_groups + 1 places")
+    if words.shape[0] == 0 or words[words.shape[0] - 1] >> time_bits >= <uint64_t> offsets.shape[0] - 1:
+        raise ValueError("there are no words, or a code lies outside of [0, n_groups)")
+    mask = (<uint64_t> 1 << time_bits) - 1
+    pairs.words, pairs.count = &words[0], words.shape[0]
+    with nogil:
+        offsets_of_words(&pairs, time_bits, offsets)
+        for i in range(words.shape[0]):
+            words[i] = (words[i] & mask) + <uint64_t> low
+
+
 def sort_rows(
     const int32_t[::1] codes,      # IN   [n] group of each row, in [0, n_groups)
     int64_t n_groups,

@@ -33,6 +33,7 @@ Bytes = NDArray[np.uint8]
 Int64 = NDArray[np.int64]
 Sink = Callable[[int, Bytes], None]
 Fetch = Callable[[int], pa.Buffer]
+Fill = Callable[[Bytes], None]
 
 MOST_BYTES = 1 << 32  # of one buffer: a column is cut into segments long before
 
@@ -106,6 +107,19 @@ class ExtentWriter:
             self._append_to_head(data)
         return BufferRef(extent, offset, data.size, raw_size, codec, width, checksum)
 
+    def place_filled(self, size: int, width: int, fill: Fill) -> tuple[BufferRef, Bytes]:
+        """Place a buffer that `fill` writes, where it stays if it is raw and large; and the buffer."""
+        if self._tier == "cold" or size < OWN_EXTENT_BYTES:
+            data = np.empty(size, np.uint8)
+            fill(data)
+            return self.place(data, width), data
+        value, extent = _blank_extent(size), self.extents
+        data = value[PAD : PAD + size]
+        fill(data)
+        self.extents += 1
+        self._hand_over(extent, value)
+        return BufferRef(extent, 0, size, size, compression.RAW, width, checksum_of(data)), data
+
     def finish(self, header: bytes) -> tuple[int, int]:
         """Write the head; where in it the header lies: (offset, size)."""
         place = self._head_size, len(header)
@@ -121,15 +135,24 @@ class ExtentWriter:
         self._head_size += data.size + fill
 
     def _emit(self, extent: int, parts: list[Bytes], size: int) -> None:
-        value = np.empty(extent_bytes(size), np.uint8)
-        value[:PAD] = 0
+        value = _blank_extent(size)
         cursor = PAD
         for part in parts:
             value[cursor : cursor + part.size] = part
             cursor += part.size
-        value[cursor:] = 0
+        self._hand_over(extent, value)
+
+    def _hand_over(self, extent: int, value: Bytes) -> None:
         self.size_bytes += value.size + VALUE_OFFSET
         self._sink(extent, value)
+
+
+def _blank_extent(payload: int) -> Bytes:
+    """The value of an extent, whose payload is yet to be written behind the padding."""
+    value = np.empty(extent_bytes(payload), np.uint8)
+    value[:PAD] = 0
+    value[PAD + payload :] = 0
+    return value
 
 
 def extent_bytes(payload: int) -> int:
@@ -168,6 +191,13 @@ class SegmentBuilder:
             for buffer in flatten_column(array)
         )
         self._columns.append(StoredColumn(number, dtype.spec, array.null_count, *bounds, refs))
+
+    def add_filled(self, number: int, dtype: DType, fill: Fill) -> None:
+        """A column of values of one width, none of them null, which `fill` writes straight to where they stay."""
+        width = value_width(dtype.arrow)
+        ref, data = self._extents.place_filled(self._rows * width, width, fill)
+        bounds = value_range(pa.Array.from_buffers(dtype.arrow, self._rows, [None, pa.py_buffer(data)]), dtype) or (None, None)
+        self._columns.append(StoredColumn(number, dtype.spec, 0, *bounds, (None, ref)))
 
     def finish(self) -> "BuiltSegment":
         assert self._order is not None

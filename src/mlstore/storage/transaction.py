@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice, repeat
-from operator import add
+from operator import add, lt
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -24,7 +24,8 @@ from mlstore.storage.mapped_value import MappedValue, copied_value, mapped_value
 from mlstore.storage.ranges import iterate_backward, iterate_forward
 from mlstore.storage.touched import TouchedKeys
 
-_CHUNK: Final = 4096
+_CHUNK: Final = 512  # items put at once: fewer objects than make the collector of garbage run
+_FEW: Final = 16  # items for which it does not pay to find out whether they may be appended, which looks for no place in the tree
 # Key and value together up to here lie in a leaf page of LMDB; larger ones (from 2030 or so) get pages of their own.
 _SURELY_INLINE: Final = 2000
 
@@ -311,7 +312,7 @@ class Writer(Reader):
         return is_stored
 
     def put_many(self, space: Keyspace, items: Iterable[tuple[bytes, Value]], *, append: bool = False) -> None:
-        """Store many values. `append` promises keys in rising order beyond all that are there: faster, and still right if it is not so."""
+        """Store many values; those in rising order beyond all that are there, as `append` promises, faster. A broken promise is no harm."""
         try:
             cursor = self._own.cursor(self._handles[space.name])
         except lmdb.Error as error:
@@ -329,6 +330,7 @@ class Writer(Reader):
                     self.put(space, key, value)
                 continue
             try:
+                append = append or (len(chunk) > _FEW and (not cursor.last() or cursor.key() < keys[0]) and all(map(lt, keys, keys[1:])))
                 _, added = cursor.putmulti(chunk, append=append)
                 if added != len(chunk):
                     # Out of order after all; those already appended are stored once more, unchanged.

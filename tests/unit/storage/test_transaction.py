@@ -175,6 +175,20 @@ def test_appending_is_right_even_if_the_promise_of_order_is_broken(filled: Envir
         assert dict(reader.scan(A)) == {**dict(ITEMS), **dict(added), b"00000": b"again"}
 
 
+@pytest.mark.parametrize("batches", [("12", "34"), ("34", "12"), ("24", "13"), ("13", "12"), ("43", "56"), ("12", "4635")])
+def test_many_items_are_stored_wherever_they_lie_beside_those_that_are_there(environment: Environment, batches: tuple[str, str]):
+    expected: dict[bytes, bytes] = {}
+
+    with environment.writer() as writer:
+        for number, batch in enumerate(batches):
+            items = [(digit.encode() + b"%03d" % place, b"%d" % number) for digit in batch for place in range(600)]
+            writer.put_many(A, items)
+            expected |= dict(items)
+
+    with environment.reader() as reader:
+        assert list(reader.scan(A)) == sorted(expected.items())
+
+
 def test_dirty_bytes_count_keys_and_values_put(environment: Environment):
     with environment.writer() as writer:
         writer.put(A, b"key", b"x" * 100)

@@ -43,7 +43,7 @@ def get_rows(reader: Reader, relation: Relation, scope: Scope, keys: Sequence[by
 def put_latest(writer: Writer, relation: Relation, scope: Scope, keys: list[bytes], rows: list[bytes]) -> int:
     """Offer one row per key (sorted); it is kept unless a newer one is there. How many came late."""
     prefix = online_prefix(relation, scope.line)
-    has_rows = len(keys) <= _FEW or scope.ancestry or writer.first(ONLINE, prefix, prefix_end(prefix))
+    has_rows = len(keys) <= _FEW or scope.ancestry or writer.first(ONLINE, prefix + keys[0], prefix + keys[-1] + b"\0")
     # An older event must not win: late arrivals go to history only, never to the online row.
     held: list[bytes | None] = get_rows(writer, relation, scope, keys) if has_rows else [None] * len(keys)
     newer = newer_places(rows, held)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mlstore._core.gather import take_fixed
+from mlstore._core.gather import take_chunked, take_fixed
 from mlstore.engine import limits
 from mlstore.engine.catalog import Relation
 from mlstore.engine.history.block import Int64
@@ -19,6 +19,8 @@ from mlstore.format.segment import BuiltSegment, Bytes, SegmentBuilder
 from mlstore.schema.dtypes import DType
 
 PutExtent = Callable[[int, int, Bytes], None]  # segment, extent, value
+CHUNK_ROWS = 1 << 16  # a column in smaller chunks is put together before rows are looked up in it
+Adder = Callable[[SegmentBuilder, int, int], None]  # adds a column's rows from the one up to the other to a segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +81,19 @@ def write_run(
     workers: Executor | None = None,
     tell: Callable[[int], None] = lambda _: None,
 ) -> list[SegmentEntry]:
-    """Write the segments of a run. All are built side by side, column by column, so that one column at a time is in memory twice.
+    """Write the segments of a run. All are built side by side, column by column: where a column has to be put together first, only one at
+    a time is in memory twice.
 
     With `workers` the segments of a column are built in parallel, and `put` is called by several threads. `tell` hears of the rows
     written, once per column and segment.
     """
     builders = [_start(put, relation, rows, placement, index, cut) for index, cut in enumerate(cuts)]
     for number, field in enumerate(relation.layout.features):
-        column = _contiguous(rows.columns[number])
+        add_to = _adder(rows.columns[number], rows.order, relation.places[number], field.dtype)
 
-        def add(place: int, column: pa.Array = column, number: int = number, dtype: DType = field.dtype) -> int:
+        def add(place: int, add_to: Adder = add_to) -> int:
             start, stop = cuts[place]
-            builders[place].add_column(relation.places[number], dtype, _part(column, rows.order, start, stop))
+            add_to(builders[place], start, stop)
             return stop - start
 
         for written in (workers.map if workers else map)(add, range(len(cuts))):
@@ -159,18 +162,29 @@ def _bounds(clock: Int64 | None, same: int, start: int, stop: int) -> tuple[int,
     return (same, same) if clock is None else (int(clock[start:stop].min()), int(clock[start:stop].max()))
 
 
+def _adder(column: pa.ChunkedArray, order: NDArray[np.uint32] | None, number: int, dtype: DType) -> Adder:
+    """What adds the rows of a column to segments: straight to where they stay if all values are of one width and none is null."""
+    if order is None:
+        return lambda builder, start, stop: builder.add_column(number, dtype, _contiguous(column.slice(start, stop - start)))
+    if column.null_count or not pa.types.is_primitive(column.type) or pa.types.is_boolean(column.type):
+        whole = _contiguous(column)
+        return lambda builder, start, stop: builder.add_column(
+            number, dtype, pc.take(whole, pa.array(order[start:stop]), boundscheck=False)
+        )
+    width = column.type.bit_width // 8
+    chunks = column.chunks if len(column) >= column.num_chunks * CHUNK_ROWS else [_contiguous(column)]
+    values = [np.frombuffer(chunk.buffers()[1], np.uint8)[chunk.offset * width :] for chunk in chunks if len(chunk)]
+    starts = np.cumsum([0, *(len(chunk) for chunk in chunks if len(chunk))])
+    if len(values) == 1:
+        return lambda builder, start, stop: builder.add_filled(
+            number, dtype, lambda into: take_fixed(values[0], width, order[start:stop], into)
+        )
+    return lambda builder, start, stop: builder.add_filled(
+        number, dtype, lambda into: take_chunked(values, starts, width, order[start:stop], into)
+    )
+
+
 def _contiguous(column: pa.ChunkedArray) -> pa.Array:
     if column.num_chunks == 1:
         return column.chunk(0)
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-
-
-def _part(column: pa.Array, order: NDArray[np.uint32] | None, start: int, stop: int) -> pa.Array:
-    if order is None:
-        return column.slice(start, stop - start)
-    if column.null_count or not pa.types.is_primitive(column.type) or pa.types.is_boolean(column.type):
-        return pc.take(column, pa.array(order[start:stop]), boundscheck=False)
-    width = column.type.bit_width // 8
-    taken = np.empty((stop - start) * width, np.uint8)
-    take_fixed(np.frombuffer(column.buffers()[1], np.uint8)[column.offset * width :], width, order[start:stop], taken)
-    return pa.Array.from_buffers(column.type, stop - start, [None, pa.py_buffer(taken)])

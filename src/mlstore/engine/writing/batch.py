@@ -11,12 +11,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlstore._core.tail import lay_rows, measure_laid
+from mlstore.engine import limits
 from mlstore.engine.catalog import Relation
 from mlstore.engine.history.block import Int64
 from mlstore.engine.lazy import lazy
+from mlstore.engine.parallel import in_parallel
 from mlstore.engine.writing.packing import Packed
 from mlstore.format.keys import Keys
-from mlstore.format.order import order_rows, take_ints
+from mlstore.format.order import order_by_time, order_rows, take_ints
 
 Mode = Literal["append", "upsert"]
 _SEQ_PLACE = np.arange(18, 26)  # where a packed row has its seq
@@ -117,6 +119,9 @@ def sort(
         by_key = replaces_key(relation)
         order, offsets = order_rows(codes, keys, np.zeros_like(time) if by_key else time)
         order, offsets = _keep_last(order, offsets, codes, None if by_key else time)
+    elif created is None and count >= limits.DIRECT_ROWS:
+        order, time, offsets = order_by_time(codes, keys, time, in_parallel)
+        return Sorted(offsets, time, created, now, order)
     else:
         order, offsets = order_rows(codes, keys, time, created)
     if len(order) == count and _is_identity(order):

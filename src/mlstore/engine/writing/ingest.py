@@ -42,6 +42,8 @@ from mlstore.format.manifest import Commit, SegmentEntry, TableChange
 from mlstore.schema.conform import Conformed, conform
 from mlstore.schema.frames import is_stream, to_batches, to_table
 
+ONLINE_ROWS = 1 << 14  # online rows packed at a time
+
 Progress = Callable[[int, int | None], None]
 Newest = Callable[[int], tuple[list[bytes], list[bytes]]]  # of a run with this seq: its keys, and the newest row of each
 Fit = Callable[[Relation], Packed | None]  # the rows of a write as a relation wants them
@@ -270,13 +272,22 @@ def _tell(keeper: Keeper, relation: Relation, content: SegmentContent) -> None:
 
 
 def _put_newest(context: WriteContext, relation: Relation, content: SegmentContent, seq: int) -> int:
-    """Offer the newest row of each key of a segment to the online rows."""
-    last = content.offsets[1:] - 1
-    created = content.created[last] if content.created.size else np.full(len(last), content.same_created, np.int64)
-    index = pa.array(last)
-    columns = [pc.take(content.column(relation, number), index) for number in range(len(relation.layout.features))]
-    packed = relation.plan.encode(content.time[last], created, np.full(len(last), seq, np.int64), columns)
-    return online.put_latest(context.writer, relation, context.scope, content.keys.encoded(), packed)
+    """Offer the newest row of each key of a segment to the online rows; block by block, so that what is packed stays in the cache."""
+    late, features = 0, range(len(relation.layout.features))
+    for start in range(0, len(content.keys), ONLINE_ROWS):
+        keys = content.keys.slice(start, min(start + ONLINE_ROWS, len(content.keys)))
+        last = content.offsets[start + 1 : start + 1 + len(keys)] - 1
+        created = content.created[last] if content.created.size else np.full(len(last), content.same_created, np.int64)
+        columns = [_at(content.column(relation, number), last) for number in features]
+        packed = relation.plan.encode(content.time[last], created, np.full(len(last), seq, np.int64), columns)
+        late += online.put_latest(context.writer, relation, context.scope, keys.encoded(), packed)
+    return late
+
+
+def _at(column: pa.Array, places: Int64) -> pa.Array:
+    """The values at places that rise."""
+    first, last = int(places[0]), int(places[-1])
+    return column.slice(first, len(places)) if last - first + 1 == len(places) else pc.take(column, pa.array(places))
 
 
 def _is_small(data: Any) -> bool:
