@@ -3,7 +3,7 @@
 Rows of a block ascend by (key, event_time, created, seq). Columns come in the type the relation has now.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -55,8 +55,12 @@ class Content:
         """Least and greatest value of a feature, and whether there are nulls; None: not known, or stored in another type."""
         return None
 
-    def prepare(self, reader: Reader, number: int) -> None:
-        """Find a feature in the file, so that `column` needs no transaction."""
+    def prepare(self, reader: Reader, numbers: Collection[int]) -> None:
+        """Find features in the file, so that `column` and `plain` need no transaction."""
+
+    def plain(self, dtype: DType, number: int) -> int:
+        """The address of a feature's values, if they lie there in that type, of fixed width, without a null; 0: ask for the column."""
+        return 0
 
     def column(self, relation: Relation, number: int, lend: Lend | None = None) -> pa.Array:
         """All values of a feature, in the relation's type; with `lend`, in memory that may be handed on."""
@@ -115,12 +119,11 @@ class Block:
         """What lies in it; opened when first asked for, which takes the transaction."""
         return self._content if isinstance(self._content, Content) else self._content()
 
-    def open(self, numbers: Iterable[int] = ()) -> None:
+    def open(self, numbers: Collection[int] = ()) -> None:
         """Open its content and these features now: while the transaction lasts, and in the thread that has it."""
-        for number in numbers:
-            if self._reader is not None and self.has(number):
-                self.content.prepare(self._reader, number)
-        _ = self.content
+        content = self.content
+        if self._reader is not None:
+            content.prepare(self._reader, numbers if self._width is None else [number for number in numbers if self.has(number)])
 
     @lazy
     def span(self) -> Span:
@@ -135,6 +138,13 @@ class Block:
     def zone(self, number: int, dtype: DType) -> tuple[object, object, bool] | None:
         """See Content.zone."""
         return self.content.zone(number, dtype) if self.has(number) else None
+
+    def plain(self, number: int) -> int:
+        """See Content.plain."""
+        if not self.has(number):
+            return 0
+        self.open([number])
+        return self.content.plain(self.relation.layout.features[number].dtype, number)
 
     def column(self, number: int, lend: Lend | None = None) -> pa.Array:
         if not self.has(number):
