@@ -97,6 +97,8 @@ def search_block(task: Task, facts: Sequence[Fact], source: int, best: Best) -> 
         np.array([held.index(key) if key in held else -1 for key in asked], np.int64),
         offsets_of(facts, held),
         column([fact.time for fact in facts]),
+        min((fact.time for fact in facts), default=0),
+        max((fact.time for fact in facts), default=0),
         EMPTY if task.is_created_constant else column([fact.created for fact in facts]),
         facts[0].created if facts else 0,
         EMPTY if task.is_seq_constant else column([fact.seq for fact in facts]),
@@ -206,7 +208,9 @@ def test_a_key_of_many_rows_is_searched_as_one_of_few(in_time: bool) -> None:
     best = Best.none_yet(400)
     blocks = np.array([0, 400]), latest, EMPTY, EMPTY, np.array([0]), np.array([0, 5000]), time
 
-    match_backward(*blocks, EMPTY, 0, EMPTY, 1, np.empty(0, np.uint8), LIVE, 0, best.time, best.created, best.seq, best.source, best.row)
+    match_backward(
+        *blocks, -5, 10_000, EMPTY, 0, EMPTY, 1, np.empty(0, np.uint8), LIVE, 0, best.time, best.created, best.seq, best.source, best.row
+    )
 
     expected = np.searchsorted(time, latest, "right") - 1
     assert np.array_equal(np.where(best.source < 0, -1, best.row.astype(np.int64)), expected)
@@ -250,6 +254,8 @@ GOOD: dict[str, Any] = {
     "key_position": np.array([0]),
     "fact_offsets": np.array([0, 1]),
     "fact_time": np.array([3]),
+    "first_time": 3,
+    "last_time": 3,
     "fact_created": EMPTY,
     "same_created": 0,
     "fact_seq": EMPTY,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlstore._core.gather import gather_bits, gather_fixed, measure_texts, pick_winners, take_chunked, take_fixed, write_texts
+from mlstore._core.gather import count_winners, gather_bits, gather_fixed, measure_texts, take_chunked, take_fixed, write_texts
 from tests.support.naive_gather import naive_bits, naive_gather, naive_texts
 
 WIDTHS = [1, 2, 4, 8, 3, 16, 32]
@@ -18,7 +19,7 @@ WIDTHS = [1, 2, 4, 8, 3, 16, 32]
 
 @dataclass(frozen=True, slots=True)
 class Picks:
-    """Which row of which source goes to which of the slots; each slot at most once, some slots are left as they are."""
+    """Which row of which source (-1: of none) goes to which of the slots; each slot at most once, some slots are left as they are."""
 
     source: list[int]
     row: list[int]
@@ -36,9 +37,18 @@ def picks(draw: st.DrawFn, rows: list[int]) -> Picks:
     filled = [source for source, count in enumerate(rows) if count]
     n_slots = draw(st.integers(0, 12)) if filled else 0
     slot = draw(st.lists(st.integers(0, n_slots - 1), unique=True)) if n_slots else []
-    source = [draw(st.sampled_from(filled)) for _ in slot]
-    row = [draw(st.integers(0, rows[place] - 1)) for place in source]
+    source = [draw(st.sampled_from([-1, *filled])) for _ in slot]
+    row = [draw(st.integers(0, rows[place] - 1 if place >= 0 else 2**32 - 1)) for place in source]
     return Picks(source, row, slot, n_slots)
+
+
+def arrays_of(sources: Sequence[bytes | None]) -> list[np.ndarray[Any, Any] | None]:
+    return [None if source is None else np.frombuffer(source, np.uint8) for source in sources]
+
+
+def addresses(sources: Sequence[np.ndarray[Any, Any] | None]) -> np.ndarray[Any, Any]:
+    """Where arrays lie, which the caller keeps; 0 for None and for empty ones."""
+    return np.array([0 if source is None or not source.size else source.ctypes.data for source in sources], np.uintp)
 
 
 row_counts = st.lists(st.integers(0, 9), min_size=1, max_size=3)
@@ -46,14 +56,14 @@ row_counts = st.lists(st.integers(0, 9), min_size=1, max_size=3)
 
 @pytest.mark.parametrize("width", WIDTHS)
 @given(data=st.data())
-def test_values_of_every_width_reach_their_slots_and_others_stay(width: int, data: st.DataObject) -> None:
+def test_values_of_every_width_reach_their_slots_and_slots_of_no_pick_stay(width: int, data: st.DataObject) -> None:
     rows = data.draw(row_counts)
     sources = [data.draw(st.none() | st.binary(min_size=count * width, max_size=count * width)) for count in rows]
     picked = data.draw(picks(rows))
     before = data.draw(st.binary(min_size=picked.slots * width, max_size=picked.slots * width))
-    answer = np.frombuffer(before, np.uint8).copy()
+    answer, arrays = np.frombuffer(before, np.uint8).copy(), arrays_of(sources)
 
-    gather_fixed([None if source is None else np.frombuffer(source, np.uint8) for source in sources], width, *picked.arrays, answer)
+    gather_fixed(addresses(arrays), width, *picked.arrays, answer)
 
     assert answer.tobytes() == naive_gather(sources, width, picked.source, picked.row, picked.slot, before)
 
@@ -69,7 +79,7 @@ def test_values_agree_with_numpy(dtype: Any) -> None:
     halves = [values[:300].view(np.uint8), values[300:].view(np.uint8)]
     row = np.where(rows < 300, rows, rows - 300).astype(np.uint32)
 
-    gather_fixed(halves, values.itemsize, (rows >= 300).astype(np.int32), row, slots.astype(np.uint32), answer.view(np.uint8))
+    gather_fixed(addresses(halves), values.itemsize, (rows >= 300).astype(np.int32), row, slots.astype(np.uint32), answer.view(np.uint8))
 
     assert np.array_equal(answer, expected)
 
@@ -85,7 +95,7 @@ def test_bits_reach_their_slots_from_any_offset(data: st.DataObject) -> None:
     ]
     answer = np.full(picked.slots, 9, np.uint8)
 
-    gather_bits(bitmaps, np.array(offsets, np.int64), *picked.arrays, answer)
+    gather_bits(addresses(bitmaps), np.array(offsets, np.int64), *picked.arrays, answer)
 
     assert answer.tobytes() == naive_bits(sources, picked.source, picked.row, picked.slot, b"\x09" * picked.slots)
 
@@ -98,9 +108,9 @@ def test_texts_reach_their_slots_and_others_are_empty(data: st.DataObject) -> No
     bytes_of = [None if texts is None else np.frombuffer(b"".join(texts), np.uint8) for texts in sources]
     offsets = np.zeros(picked.slots + 1, np.int32)
 
-    size = measure_texts(ends, *picked.arrays, offsets)
+    size = measure_texts(addresses(ends), *picked.arrays, offsets)
     answer = np.empty(size, np.uint8)
-    write_texts(ends, bytes_of, *picked.arrays, offsets, answer)
+    write_texts(addresses(ends), addresses(bytes_of), *picked.arrays, offsets, answer)
 
     found = [answer[begin:end].tobytes() for begin, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)]
     assert found == naive_texts(sources, picked.source, picked.row, picked.slot, picked.slots)
@@ -110,18 +120,16 @@ def test_texts_beyond_31_bits_are_measured_in_full() -> None:
     ends = np.array([0, 2**30], np.int32).view(np.uint8)
     three = np.zeros(3, np.int32), np.zeros(3, np.uint32), np.arange(3, dtype=np.uint32)
 
-    assert measure_texts([ends], *three, np.zeros(4, np.int32)) == 3 * 2**30
+    assert measure_texts(addresses([ends]), *three, np.zeros(4, np.int32)) == 3 * 2**30
 
 
-def test_asks_without_a_winner_are_not_picked() -> None:
-    source, row, slot, found = np.empty(3, np.int32), np.empty(3, np.uint32), np.empty(3, np.uint32), np.zeros(9, np.uint8)
+def test_wins_are_counted_by_source_and_their_slots_are_found() -> None:
+    wins, found = np.zeros(3, np.int64), np.zeros(9, np.uint8)
 
-    count = pick_winners(
-        np.array([2, -1, 0], np.int32), np.array([5, 6, 7], np.uint32), np.array([8, 1, 3], np.uint32), source, row, slot, found
-    )
+    count_winners(np.array([2, -1, 0, 2], np.int32), np.array([8, 1, 3, 0], np.uint32), wins, found)
 
-    assert (source[:count].tolist(), row[:count].tolist(), slot[:count].tolist()) == ([2, 0], [5, 7], [8, 3])
-    assert np.flatnonzero(found).tolist() == [3, 8]
+    assert wins.tolist() == [1, 0, 2]
+    assert np.flatnonzero(found).tolist() == [0, 3, 8]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -152,7 +160,7 @@ def test_values_of_every_width_are_taken_from_a_column_in_chunks(width: int, siz
 
 def test_picks_that_do_not_fit_are_refused() -> None:
     one, two, answer = np.zeros(1, np.uint32), np.zeros(2, np.uint32), np.array([7], np.uint8)
-    source, values = np.zeros(1, np.int32), [np.zeros(8, np.uint8)]
+    source, values = np.zeros(1, np.int32), np.zeros(1, np.uintp)
 
     with pytest.raises(ValueError, match="differ in length"):
         gather_fixed(values, 1, source, two, one, answer)
@@ -165,14 +173,14 @@ def test_picks_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="differ in length"):
         write_texts(values, values, source, one, two, np.zeros(2, np.int32), answer)
     with pytest.raises(ValueError, match="differ in length"):
-        take_fixed(answer, 1, two, answer)
+        write_texts(values, values[:0], source, one, one, np.zeros(2, np.int32), answer)
     with pytest.raises(ValueError, match="do not fit"):
-        take_chunked(values, np.array([0, 8]), 1, two, answer)
+        take_chunked([answer], np.array([0, 8]), 1, two, answer)
     with pytest.raises(ValueError, match="do not fit"):
-        take_chunked(values, np.array([0]), 1, one, answer)
-    with pytest.raises(ValueError, match="too short"):
-        pick_winners(source, one, one, source[:0], one, one, answer)
+        take_chunked([answer], np.array([0]), 1, one, answer)
     with pytest.raises(ValueError, match="differ in length"):
-        pick_winners(source, two, one, source, two, two, answer)
+        take_fixed(answer, 1, two, answer)
+    with pytest.raises(ValueError, match="differ in length"):
+        count_winners(source, two, np.zeros(1, np.int64), answer)
 
     assert answer.tolist() == [7]

@@ -155,6 +155,10 @@ def haystacks(draw: st.DrawFn) -> tuple[Keys, Keys]:
     spec = KeySpec((draw(st.sampled_from([dtypes.int64, dtypes.string])),))
     value = VALUES[spec.dtypes[0]] | (st.integers(0, 60) if spec.kind == "int" else st.integers(0, 60).map(str))
     keys, needles = (draw(st.lists(value, max_size=size)) for size in (80, draw(st.sampled_from([2, 80]))))
+    if spec.kind == "int" and draw(st.booleans()):
+        first = draw(st.integers(-(2**63), 2**63 - 100))  # numbers one after the other, of which none is left out
+        keys = list(range(first, first + draw(st.integers(0, 60))))
+        needles += draw(st.lists(st.integers(max(-(2**63), first - 3), first + 63), max_size=9))
     vectors = [factorize(spec, [pa.array(values, spec.dtypes[0].arrow)], len(values)).keys for values in (keys, needles)]
     return vectors[0], vectors[1]
 

@@ -126,18 +126,18 @@ def _forge_buffer(head: bytearray, header: SegmentHeader, dice: random.Random) -
     data = head[start : start + ref.size]
     dice.choice([flip, write_number, write_number, scribble, _shuffle])(data, dice)
     head[start : start + ref.size] = data[: ref.size]
-    forged = replace(ref, checksum=xxhash.xxh3_64_intdigest(bytes(data[: ref.size])))
+    forged = ref._replace(checksum=xxhash.xxh3_64_intdigest(bytes(data[: ref.size])))
     return _with_ref(header, ref, forged), f"bytes of buffer {ref}"
 
 
 def _forge_header(header: SegmentHeader, dice: random.Random) -> tuple[SegmentHeader, str]:
     if dice.random() < 0.6:
         ref = dice.choice(_all_refs(header))
-        name = dice.choice([name for name in BufferRef.__slots__ if name != "checksum"])
+        name = dice.choice([name for name in BufferRef._fields if name != "checksum"])
         value: Any = (
             dice.choice(EVIL_NUMBERS) if dice.random() < 0.5 else max(0, getattr(ref, name) + dice.choice([-8, -1, 1, 8, 64, 4096]))
         )
-        return _with_ref(header, ref, replace(ref, **{name: value})), f"{name}={value} in {ref}"
+        return _with_ref(header, ref, ref._replace(**{name: value})), f"{name}={value} in {ref}"
     if dice.random() < 0.4 or not header.columns:
         name = dice.choice(["rows", "revision"])
         value = dice.choice(EVIL_NUMBERS) & ((1 << 63) - 1)
@@ -152,7 +152,7 @@ def _forge_header(header: SegmentHeader, dice: random.Random) -> tuple[SegmentHe
         "null_count": dice.choice(EVIL_NUMBERS),
         "buffers": column.buffers[: dice.randrange(len(column.buffers) + 1)] + (None,) * dice.randrange(3),
     }.get(name, dice.choice(EVIL_VALUES[:18]))
-    changed = replace(column, **{name: value})
+    changed = column._replace(**{name: value})
     return replace(header, columns=tuple(changed if other is column else other for other in header.columns)), f"{name}={value!r:.60}"
 
 
@@ -172,7 +172,7 @@ def _with_ref(header: SegmentHeader, old: BufferRef, new: BufferRef) -> SegmentH
         time=put(header.time),
         created=put(header.created),
         seq=put(header.seq),
-        columns=tuple(replace(column, buffers=tuple(map(put, column.buffers))) for column in header.columns),
+        columns=tuple(column._replace(buffers=tuple(map(put, column.buffers))) for column in header.columns),
     )
 
 

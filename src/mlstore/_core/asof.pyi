@@ -16,6 +16,8 @@ def match_backward(
     key_position: Int64,
     fact_offsets: Int64,
     fact_time: Int64,
+    first_time: int,
+    last_time: int,
     fact_created: Int64,
     same_created: int,
     fact_seq: Int64,
@@ -29,7 +31,7 @@ def match_backward(
     best_source: NDArray[np.int32],
     best_row: NDArray[np.uint32],
 ) -> None:
-    """Improve the best answers with the facts of one block."""
+    """Improve the best answers with the facts of one block, all of them from first_time to last_time."""
 
 def match_next(
     ask_offsets: Int64,

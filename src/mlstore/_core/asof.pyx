@@ -10,6 +10,7 @@ cdef enum:
     AHEAD = 8                   # groups between a fetch of their rows' times and its use
     TIMES_OF_LINE = 8           # times in a cache line
     FEW_TIMES = 1024            # up to here a plain bisection is fastest
+    FEW_ASKS = 4                # up to here it is looked first whether a group needs anything of a block
 
 
 cdef inline int64_t first_after_between(const int64_t[::1] time, int64_t low, int64_t high, int64_t bound) noexcept nogil:
@@ -57,6 +58,11 @@ cdef inline void fetch_times(
         row += step
 
 
+cdef inline bint may_win(int64_t latest, int32_t best_source, int64_t best_time, int64_t first_time, int64_t last_time) noexcept nogil:
+    """Whether a block of facts from first_time to last_time may hold a better answer. Equal times may: other clocks decide then."""
+    return latest >= first_time and (best_source < 0 or best_time <= last_time)
+
+
 cdef void search_backward(
     const int64_t[::1] ask_offsets,
     const int64_t[::1] ask_latest,
@@ -65,6 +71,8 @@ cdef void search_backward(
     const int64_t[::1] key_position,
     const int64_t[::1] fact_offsets,
     const int64_t[::1] fact_time,
+    int64_t first_time,
+    int64_t last_time,
     const int64_t[::1] fact_created,
     int64_t same_created,
     const int64_t[::1] fact_seq,
@@ -78,7 +86,7 @@ cdef void search_backward(
     int32_t[::1] best_source,
     uint32_t[::1] best_row,
 ) noexcept nogil:
-    cdef Py_ssize_t group, ask, groups = key_position.shape[0]
+    cdef Py_ssize_t group, ask, asks, groups = key_position.shape[0]
     cdef int64_t position, begin, end, cursor, row, when, created, seq, last_bound
     cdef bint has_oldest = ask_oldest.shape[0] > 0, has_known = ask_known.shape[0] > 0
     cdef bint has_created = fact_created.shape[0] > 0, has_seq = fact_seq.shape[0] > 0, has_hidden = hidden.shape[0] > 0
@@ -88,7 +96,11 @@ cdef void search_backward(
         return
     for group in range(groups):
         if group + AHEAD < groups and key_position[group + AHEAD] >= 0:
-            fetch_times(fact_time, fact_offsets, key_position[group + AHEAD], ask_offsets[group + AHEAD + 1] - ask_offsets[group + AHEAD])
+            ask, asks = ask_offsets[group + AHEAD], ask_offsets[group + AHEAD + 1] - ask_offsets[group + AHEAD]
+            if asks <= FEW_ASKS:
+                while asks > 0 and not may_win(ask_latest[ask], best_source[ask], best_time[ask], first_time, last_time):
+                    ask, asks = ask + 1, asks - 1
+            fetch_times(fact_time, fact_offsets, key_position[group + AHEAD], asks)
         position = key_position[group]
         if position < 0:
             continue
@@ -96,6 +108,8 @@ cdef void search_backward(
         end = fact_offsets[position + 1]
         cursor, last_bound = begin, NULL_TIME
         for ask in range(ask_offsets[group], ask_offsets[group + 1]):
+            if not may_win(ask_latest[ask], best_source[ask], best_time[ask], first_time, last_time):
+                continue
             cursor = move_cursor(fact_time, begin, cursor, end, last_bound, ask_latest[ask])
             last_bound = ask_latest[ask]
             if has_known and not has_created and (created > ask_known[ask] or created == NULL_TIME):
@@ -141,6 +155,8 @@ def match_backward(
     const int64_t[::1] key_position,  # IN   [groups] the group's key among the facts' keys, or -1
     const int64_t[::1] fact_offsets,  # IN   [keys + 1] rows of a key
     const int64_t[::1] fact_time,     # IN   [rows] ascending within a key
+    int64_t first_time,               # IN   no fact is before it
+    int64_t last_time,                # IN   no fact is after it
     const int64_t[::1] fact_created,  # IN   [rows], or empty: all are same_created
     int64_t same_created,
     const int64_t[::1] fact_seq,      # IN   [rows], or empty: all are same_seq
@@ -171,8 +187,9 @@ def match_backward(
         raise ValueError("facts differ in length")
     with nogil:
         search_backward(
-            ask_offsets, ask_latest, ask_oldest, ask_known, key_position, fact_offsets, fact_time, fact_created, same_created,
-            fact_seq, same_seq, hidden, last_seq, source, best_time, best_created, best_seq, best_source, best_row,
+            ask_offsets, ask_latest, ask_oldest, ask_known, key_position, fact_offsets, fact_time, first_time, last_time,
+            fact_created, same_created, fact_seq, same_seq, hidden, last_seq, source,
+            best_time, best_created, best_seq, best_source, best_row,
         )
 
 

@@ -1,12 +1,12 @@
 """Gather: copy chosen values of several sources to chosen slots of the answer.
 
-Pick i takes row[i] of sources[source[i]] to slot[i]. Picks are in the order of the sources' memory as far as it goes, so that a source is
-read forwards; what is read next is fetched ahead.
+Pick i takes row[i] of the source at sources[source[i]] to slot[i]; source -1 is a pick of nothing. Picks are in the order of the sources'
+memory as far as it goes, so that a source is read forwards; what is read next is fetched ahead. Sources are addresses, kept alive by
+the caller.
 """
 
-from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.string cimport memcpy, memset
 
 from mlstore._core.prefetch cimport prefetch
 
@@ -22,43 +22,23 @@ ctypedef fused word_t:
     uint64_t
 
 
-cdef const uint8_t** find_bases(list sources) except NULL:
-    """Where each source begins; NULL for None and for empty ones. To be freed."""
-    cdef const uint8_t** bases = <const uint8_t**> malloc((len(sources) + 1) * sizeof(void*))
-    cdef const uint8_t[::1] view
-    cdef Py_ssize_t place
-    if bases == NULL:
-        raise MemoryError
-    try:
-        for place in range(len(sources)):
-            bases[place] = NULL
-            if sources[place] is not None:
-                view = sources[place]
-                if view.shape[0] > 0:
-                    bases[place] = &view[0]
-    except BaseException:
-        free(bases)
-        raise
-    return bases
-
-
 cdef void gather_words(
-    const uint8_t** bases, const int32_t* source, const uint32_t* row, const uint32_t* slot, Py_ssize_t picks, word_t* answer
+    const uintptr_t* sources, const int32_t* source, const uint32_t* row, const uint32_t* slot, Py_ssize_t picks, word_t* answer
 ) noexcept nogil:
     cdef Py_ssize_t i, ahead
     cdef const word_t* base
     for i in range(picks):
         ahead = i + AHEAD
         if ahead < picks:
-            prefetch(<const word_t*> bases[source[ahead]] + row[ahead])
+            if source[ahead] >= 0:
+                prefetch(<const word_t*> sources[source[ahead]] + row[ahead])
             prefetch(answer + slot[ahead])
-        base = <const word_t*> bases[source[i]]
-        if base != NULL:
-            answer[slot[i]] = base[row[i]]
+        base = <const word_t*> sources[source[i]] if source[i] >= 0 else NULL
+        answer[slot[i]] = base[row[i]] if base != NULL else 0
 
 
 cdef void gather_blobs(
-    const uint8_t** bases,
+    const uintptr_t* sources,
     Py_ssize_t width,
     const int32_t* source,
     const uint32_t* row,
@@ -67,35 +47,32 @@ cdef void gather_blobs(
     uint8_t* answer,
 ) noexcept nogil:
     cdef Py_ssize_t i
+    cdef const uint8_t* base
     for i in range(picks):
-        if bases[source[i]] != NULL:
-            memcpy(answer + slot[i] * width, bases[source[i]] + row[i] * width, width)
+        base = <const uint8_t*> sources[source[i]] if source[i] >= 0 else NULL
+        if base != NULL:
+            memcpy(answer + slot[i] * width, base + row[i] * width, width)
+        else:
+            memset(answer + slot[i] * width, 0, width)
 
 
-def pick_winners(
-    const int32_t[::1] best_source,   # IN   [asks] -1: none
-    const uint32_t[::1] best_row,     # IN   [asks]
-    const uint32_t[::1] ask_slot,     # IN   [asks]
-    int32_t[::1] source,              # OUT  [asks], the first `count` places
-    uint32_t[::1] row,                # OUT
-    uint32_t[::1] slot,               # OUT
-    uint8_t[::1] found,               # OUT  [slots] 1 where something won; others stay
+def count_winners(
+    const int32_t[::1] source,        # IN   [asks] -1: none
+    const uint32_t[::1] slot,         # IN   [asks]
+    int64_t[::1] wins,                # IN zeros, OUT  [sources] how many asks each has won
+    uint8_t[::1] found,               # IN zeros, OUT  [slots] 1 where something won
 ):
-    """Keep the asks that have a winner. How many."""
-    cdef Py_ssize_t i, asks = best_source.shape[0], count = 0
-    if best_row.shape[0] != asks or ask_slot.shape[0] != asks:
+    """Which sources are needed, and which slots have an answer."""
+    cdef Py_ssize_t i, asks = source.shape[0]
+    cdef int32_t winner
+    if slot.shape[0] != asks:
         raise ValueError("winners and slots differ in length")
-    if source.shape[0] < asks or row.shape[0] < asks or slot.shape[0] < asks:
-        raise ValueError("picks are too short for the winners")
     with nogil:
         for i in range(asks):
-            if best_source[i] >= 0:
-                source[count] = best_source[i]
-                row[count] = best_row[i]
-                slot[count] = ask_slot[i]
-                found[ask_slot[i]] = 1
-                count += 1
-    return count
+            winner = source[i]
+            if winner >= 0:
+                wins[winner] += 1
+                found[slot[i]] = 1
 
 
 cdef void take_words(const word_t* values, const uint32_t* places, Py_ssize_t count, word_t* answer) noexcept nogil:
@@ -222,19 +199,18 @@ def take_chunked(
 
 
 def gather_fixed(
-    list sources,                 # IN   of uint8 [rows * width], or None: its picks are left as they are
+    const uintptr_t[::1] sources, # IN   address of each source's values, or 0
     Py_ssize_t width,             # IN   bytes of one value
     const int32_t[::1] source,    # IN   [picks]
     const uint32_t[::1] row,      # IN   [picks]
     const uint32_t[::1] slot,     # IN   [picks]
     uint8_t[::1] answer,          # OUT  [slots * width]
 ):
-    """answer[slot[i]] = sources[source[i]][row[i]], values of `width` bytes."""
+    """answer[slot[i]] = the value of pick i, of `width` bytes; zeros where there is none, or its source has no address."""
     cdef Py_ssize_t picks = check_picks(source, row, slot)
-    cdef const uint8_t** bases
-    if picks == 0:
+    if picks == 0 or width == 0:
         return
-    bases = find_bases(sources)
+    cdef const uintptr_t* bases = &sources[0] if sources.shape[0] else NULL
     with nogil:
         if width == 8:
             gather_words[uint64_t](bases, &source[0], &row[0], &slot[0], picks, <uint64_t*> &answer[0])
@@ -246,38 +222,37 @@ def gather_fixed(
             gather_words[uint8_t](bases, &source[0], &row[0], &slot[0], picks, &answer[0])
         else:
             gather_blobs(bases, width, &source[0], &row[0], &slot[0], picks, &answer[0])
-        free(bases)
 
 
 def gather_bits(
-    list bitmaps,                 # IN   of uint8, least significant bit first; None: every bit is 1
+    const uintptr_t[::1] bitmaps, # IN   address of each, least significant bit first; 0: every bit is 1
     const int64_t[::1] offset,    # IN   [sources] the bit of row 0
     const int32_t[::1] source,    # IN   [picks]
     const uint32_t[::1] row,      # IN   [picks]
     const uint32_t[::1] slot,     # IN   [picks]
     uint8_t[::1] answer,          # OUT  [slots] 0 or 1
 ):
-    """answer[slot[i]] = bit row[i] of bitmaps[source[i]]."""
+    """answer[slot[i]] = the bit of pick i; 0 where there is none."""
     cdef Py_ssize_t i, picks = check_picks(source, row, slot)
     cdef int64_t bit
-    cdef const uint8_t** bases
-    if offset.shape[0] != len(bitmaps):
+    cdef const uint8_t* bitmap
+    if offset.shape[0] != bitmaps.shape[0]:
         raise ValueError("bitmaps and offsets differ in length")
-    if picks == 0:
-        return
-    bases = find_bases(bitmaps)
     with nogil:
         for i in range(picks):
-            if bases[source[i]] == NULL:
+            if source[i] < 0:
+                answer[slot[i]] = 0
+                continue
+            bitmap = <const uint8_t*> bitmaps[source[i]]
+            if bitmap == NULL:
                 answer[slot[i]] = 1
             else:
                 bit = <int64_t> row[i] + offset[source[i]]
-                answer[slot[i]] = (bases[source[i]][bit >> 3] >> (bit & 7)) & 1
-        free(bases)
+                answer[slot[i]] = (bitmap[bit >> 3] >> (bit & 7)) & 1
 
 
 def measure_texts(
-    list offsets,                 # IN   of uint8 views of int32 [rows + 1], or None: empty
+    const uintptr_t[::1] offsets, # IN   address of each source's int32 [rows + 1], or 0: empty
     const int32_t[::1] source,    # IN   [picks]
     const uint32_t[::1] row,      # IN   [picks]
     const uint32_t[::1] slot,     # IN   [picks]
@@ -287,25 +262,20 @@ def measure_texts(
     cdef Py_ssize_t i, picks = check_picks(source, row, slot)
     cdef int64_t total = 0
     cdef const int32_t* base
-    cdef const uint8_t** bases
-    if picks == 0:
-        return 0
-    bases = find_bases(offsets)
     with nogil:
         for i in range(picks):
-            base = <const int32_t*> bases[source[i]]
+            base = <const int32_t*> offsets[source[i]] if source[i] >= 0 else NULL
             if base != NULL:
                 answer_offsets[slot[i] + 1] = base[row[i] + 1] - base[row[i]]
         for i in range(1, answer_offsets.shape[0]):
             total += answer_offsets[i]
             answer_offsets[i] = <int32_t> (total if total <= INT32_MAX else 0)
-        free(bases)
     return total
 
 
 def write_texts(
-    list offsets,                       # IN   as given to measure_texts
-    list texts,                         # IN   of uint8, or None
+    const uintptr_t[::1] offsets,       # IN   as given to measure_texts
+    const uintptr_t[::1] texts,         # IN   address of each source's bytes, or 0
     const int32_t[::1] source,          # IN   [picks]
     const uint32_t[::1] row,            # IN   [picks]
     const uint32_t[::1] slot,           # IN   [picks]
@@ -315,23 +285,19 @@ def write_texts(
     """Copy the picked texts to where measure_texts laid them."""
     cdef Py_ssize_t i, picks = check_picks(source, row, slot)
     cdef const int32_t* base
-    cdef const uint8_t** bases
-    cdef const uint8_t** texts_of
-    if picks == 0 or answer.shape[0] == 0:
+    cdef const uint8_t* data
+    if offsets.shape[0] != texts.shape[0]:
+        raise ValueError("offsets and texts differ in length")
+    if answer.shape[0] == 0:
         return
-    bases = find_bases(offsets)
-    try:
-        texts_of = find_bases(texts)
-    except BaseException:
-        free(bases)
-        raise
     with nogil:
         for i in range(picks):
-            base = <const int32_t*> bases[source[i]]
-            if base != NULL and texts_of[source[i]] != NULL:
-                memcpy(&answer[0] + answer_offsets[slot[i]], texts_of[source[i]] + base[row[i]], base[row[i] + 1] - base[row[i]])
-        free(bases)
-        free(texts_of)
+            if source[i] < 0:
+                continue
+            base = <const int32_t*> offsets[source[i]]
+            data = <const uint8_t*> texts[source[i]]
+            if base != NULL and data != NULL:
+                memcpy(&answer[0] + answer_offsets[slot[i]], data + base[row[i]], base[row[i] + 1] - base[row[i]])
 
 
 cdef Py_ssize_t check_picks(const int32_t[::1] source, const uint32_t[::1] row, const uint32_t[::1] slot) except -1:

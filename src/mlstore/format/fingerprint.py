@@ -28,8 +28,14 @@ class _Hasher:
 
 def hash_column(column: pa.Array | pa.ChunkedArray) -> bytes:
     """XXH3-128 of a column as an Arrow IPC stream of one batch: chunks and padding aside."""
-    whole = column if isinstance(column, pa.Array) else pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    whole = column if isinstance(column, pa.Array) else _joined(column)
     hasher = _Hasher()
     with pa.PythonFile(hasher, mode="w") as sink, pa.ipc.new_stream(sink, pa.schema([("", whole.type)])) as stream:
         stream.write_batch(pa.record_batch([whole], names=[""]))
     return hasher.digest()
+
+
+def _joined(column: pa.ChunkedArray) -> pa.Array:
+    if column.num_chunks == 1 and not column.null_count and pa.types.is_primitive(column.type) and column.type.bit_width >= 8:
+        return column.chunk(0)  # all others are copied, lest bits show that lie behind the last value
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

@@ -4,9 +4,12 @@ Pure: turns sorted columns into extents and back. Reading and writing the file i
 A segment's large buffers have an extent each; the small ones share the head, extent 0, which ends with the header.
 """
 
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from types import NoneType
+from typing import NamedTuple
 
 import msgpack
 import numpy as np
@@ -38,8 +41,7 @@ Fill = Callable[[Bytes], None]
 MOST_BYTES = 1 << 32  # of one buffer: a column is cut into segments long before
 
 
-@dataclass(frozen=True, slots=True)
-class BufferRef:
+class BufferRef(NamedTuple):
     """Where a buffer lies, how it is packed, and the XXH3-64 of its stored bytes."""
 
     extent: int
@@ -51,8 +53,7 @@ class BufferRef:
     checksum: int
 
 
-@dataclass(frozen=True, slots=True)
-class StoredColumn:
+class StoredColumn(NamedTuple):
     """One feature in one segment: its type then, its zone map, its buffers depth first."""
 
     number: int
@@ -240,9 +241,9 @@ def decode_header(packed: bytes, checksum: int) -> SegmentHeader:
         header = SegmentHeader(
             rows,
             revision,
-            tuple(BufferRef(*ref) for ref in keys),
-            BufferRef(*offsets),
-            BufferRef(*time),
+            tuple(map(BufferRef._make, keys)),
+            BufferRef._make(offsets),
+            BufferRef._make(time),
             _unpack_ref(created),
             _unpack_ref(seq),
             tuple(_unpack_column(*column) for column in columns),
@@ -292,6 +293,16 @@ def open_column(column: StoredColumn, rows: int, fetch: Fetch) -> pa.Array:
         raise CorruptionError(f"feature {column.number} of a segment is no {column.spec:.80}: {error}", hint=CURE) from error
 
 
+def plain_address(column: StoredColumn, size: int, fetch: Fetch) -> int:
+    """Where the values of a column lie, if they are one buffer of so many bytes, stored as it is, and none is null; else 0."""
+    if len(column.buffers) != 2:
+        return 0
+    validity, values = column.buffers
+    if validity is not None or values is None or values.codec != compression.RAW or values.size < size:
+        return 0
+    return int(open_buffer(values, fetch).address)
+
+
 def order_extents(header: SegmentHeader) -> set[int]:
     """The extents of the keys and clocks."""
     refs = (*header.keys, header.offsets, header.time, header.created, header.seq)
@@ -330,7 +341,7 @@ def _unpack_column(number: int, spec: str, nulls: int, low: object, high: object
 
 
 def _unpack_ref(packed: list[int] | None) -> BufferRef | None:
-    return None if packed is None else BufferRef(*packed)
+    return None if packed is None else BufferRef._make(packed)
 
 
 def _is_possible(header: SegmentHeader) -> bool:
@@ -340,21 +351,24 @@ def _is_possible(header: SegmentHeader) -> bool:
         type(header.rows) is type(header.revision) is int
         and 0 <= header.rows < 2**32
         and len(header.keys) in (1, 2)
-        and all(map(_is_possible_ref, refs))
+        and _are_possible_refs(refs)
         and all(map(_is_possible_column, header.columns))
         and len({column.number for column in header.columns}) == len(header.columns)
     )
 
 
-def _is_possible_ref(ref: BufferRef) -> bool:
-    numbers = ref.extent, ref.offset, ref.size, ref.raw_size, ref.codec, ref.width, ref.checksum
-    return (
-        all(type(number) is int and number >= 0 for number in numbers)
-        and max(ref.offset, ref.size, ref.raw_size) < MOST_BYTES
-        and ref.extent < 2**16
-        and ref.codec in compression.CODECS
-        and ref.width > 0
-        and (ref.codec != compression.RAW or ref.size == ref.raw_size)
+def _are_possible_refs(refs: list[BufferRef]) -> bool:
+    try:
+        packed = struct.pack(f"<{7 * len(refs)}Q", *chain.from_iterable(refs))
+    except struct.error:
+        return False
+    extent, offset, size, raw_size, codec, width, _ = np.frombuffer(packed, "<u8").reshape(-1, 7).T
+    return bool(
+        max(offset.max(), size.max(), raw_size.max()) < MOST_BYTES
+        and extent.max() < 2**16
+        and codec.max() <= compression.CODECS[-1]
+        and width.min() > 0
+        and ((codec != compression.RAW) | (size == raw_size)).all()
     )
 
 

@@ -19,6 +19,7 @@ from mlstore.format.header import HEADER_KEY, Header, decode_header, encode_head
 from mlstore.storage.filesystem import Obstacle
 from mlstore.storage.keyspace import META, declared, declared_count
 from mlstore.storage.lease import LeaseBook
+from mlstore.storage.nodes import Nodes
 from mlstore.storage.presence import Presence
 from mlstore.storage.recognition import recognize
 from mlstore.storage.turn import Turn
@@ -249,6 +250,7 @@ class MappedFile:
         self.handles, self._complete_for, self._whole_for = {}, -1, -1
         self.env = self._open_env(is_writable)
         self.mapping = next(_mappings)
+        self.nodes = Nodes(self.env.stat()["psize"])
         self._is_map_writable = is_writable
         try:
             self.env.reader_check()

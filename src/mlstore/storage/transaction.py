@@ -20,7 +20,7 @@ from mlstore.storage.handle import Handle
 from mlstore.storage.keyspace import MAX_KEY_BYTES, Keyspace, prefix_end, require_key
 from mlstore.storage.lease import LeaseBook
 from mlstore.storage.mapped_file import MappedFile
-from mlstore.storage.mapped_value import MappedValue, copied_value, mapped_value
+from mlstore.storage.mapped_value import MappedValue, copied_value
 from mlstore.storage.ranges import iterate_backward, iterate_forward
 from mlstore.storage.touched import TouchedKeys
 
@@ -131,7 +131,7 @@ class Reader:
         if self._is_provisional and self._mapped is not None:
             self._mapped.viewers.add(self._environment)
         try:
-            return mapped_value(self._viewing.get(key, None, handle))
+            return self._file.nodes.view(self._viewing, handle, key)
         except lmdb.Error as error:
             raise self._translated(error, f"view a key of {space.name}") from error
 

@@ -22,9 +22,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     begin = SegmentContent.__init__
 
-    def record(self: SegmentContent, entry: Any, extents: Any) -> None:
+    def record(self: SegmentContent, entry: Any, *rest: Any) -> None:
         found.append((entry.min_time // (WEEK * SECOND), entry.max_time // (WEEK * SECOND)))
-        begin(self, entry, extents)
+        begin(self, entry, *rest)
 
     monkeypatch.setattr(SegmentContent, "__init__", record)
     return found

@@ -142,7 +142,7 @@ def forge_segment(label: int, change: Callable[[bytearray, Any], tuple[Any, dict
 
 def with_bytes(head: bytearray, ref: BufferRef, data: bytes) -> BufferRef:
     head[PAD + ref.offset : PAD + ref.offset + ref.size] = data
-    return replace(ref, checksum=xxhash.xxh3_64_intdigest(data))
+    return ref._replace(checksum=xxhash.xxh3_64_intdigest(data))
 
 
 def buffer_of(head: bytearray, ref: BufferRef) -> bytes:
@@ -168,7 +168,7 @@ def test_text_that_is_not_utf8_is_named(store: ml.Store) -> None:
         refs = list(columns[place].buffers)
         which = next(number for number, ref in enumerate(refs) if ref is not None and b"captain" in buffer_of(head, ref))
         refs[which] = with_bytes(head, refs[which], buffer_of(head, refs[which]).replace(b"captain", b"\xff\xfeptain"))
-        columns[place] = replace(columns[place], buffers=tuple(refs))
+        columns[place] = columns[place]._replace(buffers=tuple(refs))
         return replace(header, columns=tuple(columns)), {}
 
     assert "Invalid UTF8" in problem(store, forge_segment(table_of(store, "delays"), change))
@@ -183,6 +183,6 @@ def test_bounds_that_an_entry_only_claims_are_named(store: ml.Store) -> None:
 def test_a_zone_map_that_is_not_the_columns_is_named(store: ml.Store) -> None:
     def change(head: bytearray, header: Any) -> tuple[Any, dict[str, Any]]:
         first = header.columns[0]
-        return replace(header, columns=(replace(first, low=first.low + 1.0), *header.columns[1:])), {}
+        return replace(header, columns=(first._replace(low=first.low + 1.0), *header.columns[1:])), {}
 
     assert "least and greatest values" in problem(store, forge_segment(table_of(store, "delays"), change))

@@ -34,6 +34,7 @@ from mlstore.format.segment import (
     open_column,
     open_keys,
     open_numbers,
+    plain_address,
 )
 from mlstore.schema import dtypes as dt
 
@@ -119,6 +120,19 @@ def test_a_buffer_knows_its_checksum_and_its_raw_size() -> None:
     assert ref.codec != compression.RAW
     assert ref.checksum == xxhash.xxh3_64_intdigest(stored)
     assert open_numbers(ref, extents.fetch).tolist() == list(range(100))
+
+
+def test_only_values_stored_as_they_are_without_a_null_lie_at_an_address() -> None:
+    fetched = pa.py_buffer(bytes(PAD + 64) + np.arange(8, dtype=np.int64).tobytes())
+    raw = BufferRef(extent=1, offset=64, size=64, raw_size=64, codec=compression.RAW, width=8, checksum=0)
+    packed = raw._replace(codec=compression.ZSTD)
+
+    def address(*buffers: BufferRef | None, size: int = 64) -> int:
+        return plain_address(StoredColumn(0, "int64", 0, None, None, buffers), size, lambda _: fetched)
+
+    assert address(None, raw) == fetched.address + PAD + 64
+    assert [address(raw, raw), address(None, packed), address(None, raw, size=65)] == [0, 0, 0]
+    assert [address(), address(None), address(None, None), address(None, raw, raw)] == [0, 0, 0, 0]
 
 
 HEADER = SegmentHeader(

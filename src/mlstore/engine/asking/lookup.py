@@ -43,10 +43,10 @@ class Answer:
 
     def _gather(self, numbers: Sequence[int]) -> list[pa.Array]:
         gatherers = [self._reaching(number) if self._layout.last_valid else self._gatherer for number in numbers]
-        for number, gatherer in zip(numbers, gatherers, strict=True):
-            for block, wins in zip(self._blocks, gatherer.wins, strict=True):
-                if wins:
-                    block.open([number])  # before there are several threads
+        for place, block in enumerate(self._blocks):
+            taken = [number for number, gatherer in zip(numbers, gatherers, strict=True) if gatherer.wins[place]]
+            if taken:
+                block.open(taken)  # before there are several threads
         features = self._layout.features
         jobs = [partial(gatherer.column, number, features[number].dtype) for number, gatherer in zip(numbers, gatherers, strict=True)]
         return in_parallel(jobs, len(self.questions.latest))

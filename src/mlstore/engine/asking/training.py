@@ -59,7 +59,8 @@ def join_labels(context: ReadContext, table: pa.Table, features: Features, optio
     pieces = [joiner.join(piece) for piece in _pieces(table)]
     columns = [pa.chunked_array(chunks) for chunks in zip(*pieces, strict=True)]
     schema = joiner.schema(table.schema, columns)
-    jobs = [partial(hash_column, column) for column in (*table.columns, *columns)]
+    made = pieces[0] if len(pieces) == 1 else columns
+    jobs = [partial(hash_column, column) for column in (*table.columns, *made)]
     hashes = in_parallel(jobs, table.num_rows)
     spec = joiner.spec(context)
     metadata = provenance.describe(spec, hashes[: table.num_columns], hashes[table.num_columns :], table.column_names)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mlstore._core.asof import match_backward, match_next
 from mlstore.engine import limits
+from mlstore.engine.arrays import filled, unfilled
 from mlstore.engine.history.block import NO_NUMBERS, Block, Int64, UInt32
 from mlstore.engine.history.offline import MAX_TIME, MIN_TIME, Blocks
 from mlstore.engine.parallel import in_parallel
@@ -50,6 +51,10 @@ class Winners:
     def found(self) -> NDArray[np.bool_]:
         found: NDArray[np.bool_] = self.source >= 0
         return found
+
+    def take(self, asks: Int64) -> "Winners":
+        """Those of some questions."""
+        return Winners(self.time[asks], self.created[asks], self.seq[asks], self.source[asks], self.row[asks])
 
     def are_later(self, begin: int, end: int, time: int) -> bool:
         """Whether questions [begin, end) all have a winner, and one later than a time."""
@@ -97,9 +102,8 @@ def newest_first(blocks: Sequence[Block]) -> list[Block]:
 def search(blocks: Sequence[Block], questions: Questions, feature: int | None = None) -> Winners:
     """The winners; with `feature`, among the rows where that feature is not null."""
     asks = len(questions.latest)
-    best = Winners(
-        np.empty(asks, np.int64), np.empty(asks, np.int64), np.empty(asks, np.int64), np.full(asks, -1, np.int32), np.empty(asks, np.uint32)
-    )
+    time, created, seq = (unfilled(asks, np.int64) for _ in range(3))
+    best = Winners(time, created, seq, filled(asks, np.int32, -1), unfilled(asks, np.uint32))
 
     def match(share: Share) -> None:
         block = share.block
@@ -111,6 +115,8 @@ def search(blocks: Sequence[Block], questions: Questions, feature: int | None = 
             block.keys.search(questions.keys.slice(share.begin, share.end)),
             block.offsets,
             block.content.time,
+            block.span.first_time,
+            block.span.last_time,
             block.content.created,
             block.content.same_created,
             block.content.seq,
@@ -125,10 +131,10 @@ def search(blocks: Sequence[Block], questions: Questions, feature: int | None = 
             best.row,
         )
 
-    for _, run in groupby(_shares(blocks, questions), key=lambda share: share.block.run):
+    for shares in _by_run(blocks, questions):
         needed = [
             share
-            for share in run
+            for share in shares
             if not best.are_later(questions.offsets[share.begin], questions.offsets[share.end], share.block.span.last_time)
         ]
         for share in needed:
@@ -184,6 +190,18 @@ def _shares(blocks: Sequence[Block], questions: Questions) -> Iterator[Share]:
         end = questions.keys.lower_bound(block.span.last_key + b"\0")
         if begin < end:
             yield Share(source, block, begin, end)
+
+
+def _by_run(blocks: Sequence[Block], questions: Questions) -> Iterator[list[Share]]:
+    """The shares of the first run, of the next two, of the next four, and so on.
+
+    What is not needed once newer runs have answered is opened in vain for no more runs than were needed, and threads meet seldom.
+    """
+    runs = [list(run) for _, run in groupby(_shares(blocks, questions), key=lambda share: share.block.run)]
+    first, count = 0, 1
+    while first < len(runs):
+        yield [share for run in runs[first : first + count] for share in run]
+        first, count = first + count, 2 * count
 
 
 def _in_parts(questions: Questions, shares: Sequence[Share], match: Callable[[Share], None]) -> None:

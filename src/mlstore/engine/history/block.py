@@ -3,7 +3,7 @@
 Rows of a block ascend by (key, event_time, created, seq). Columns come in the type the relation has now.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,8 +54,12 @@ class Content:
         """Least and greatest value of a feature, and whether there are nulls; None: not known, or stored in another type."""
         return None
 
-    def prepare(self, reader: Reader, relation: Relation, number: int) -> None:
-        """Find a feature in the file, so that `column` needs no transaction."""
+    def prepare(self, reader: Reader, relation: Relation, numbers: Collection[int]) -> None:
+        """Find features in the file, so that `column` and `plain` need no transaction."""
+
+    def plain(self, relation: Relation, number: int) -> int:
+        """The address of a feature's values, if they lie there in that type, of fixed width, without a null; 0: ask for the column."""
+        return 0
 
     def column(self, relation: Relation, number: int, lend: Lend | None = None) -> pa.Array:
         """All values of a feature, in the relation's type; with `lend`, in memory that may be handed on."""
@@ -111,12 +115,11 @@ class Block:
         """What lies in it; opened when first asked for, which takes the transaction."""
         return self._content if isinstance(self._content, Content) else self._content()
 
-    def open(self, numbers: Iterable[int] = ()) -> None:
+    def open(self, numbers: Collection[int] = ()) -> None:
         """Open its content and these features now: while the transaction lasts, and in the thread that has it."""
-        for number in numbers:
-            if self._reader is not None:
-                self.content.prepare(self._reader, self.relation, number)
-        _ = self.content
+        content = self.content
+        if self._reader is not None:
+            content.prepare(self._reader, self.relation, numbers)
 
     @lazy
     def span(self) -> Span:
@@ -127,6 +130,11 @@ class Block:
     def zone(self, number: int) -> tuple[object, object, bool] | None:
         """See Content.zone."""
         return self.content.zone(self.relation, number)
+
+    def plain(self, number: int) -> int:
+        """See Content.plain."""
+        self.open([number])
+        return self.content.plain(self.relation, number)
 
     def column(self, number: int, lend: Lend | None = None) -> pa.Array:
         self.open([number])

@@ -7,10 +7,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mlstore._core.gather import gather_bits, gather_fixed, measure_texts, pick_winners, write_texts
+from mlstore._core.gather import count_winners, gather_bits, gather_fixed, measure_texts, write_texts
+from mlstore.engine.arrays import filled, unfilled
 from mlstore.engine.history.block import Int64, UInt32
 from mlstore.schema.dtypes import DType
 
+Addresses = NDArray[np.uintp]
 Bytes = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
@@ -22,6 +24,9 @@ class Columns(Protocol):
     """Where values lie: a block of a history, or a batch of a table."""
 
     def column(self, number: int) -> pa.Array: ...
+
+    def plain(self, number: int) -> int:
+        """The address of the values, if they lie there in the type that is gathered and none is null; 0: ask for the column."""
 
 
 class Places(Protocol):
@@ -36,29 +41,33 @@ class Places(Protocol):
 class Gatherer:
     """The winners laid out once: which row of which block goes to which slot; every feature is gathered along it.
 
-    found: [length] whether anything goes to a slot; wins: [blocks] how many rows of it are taken.
+    No slot is asked for twice. found: [length] whether anything goes to a slot; wins: [blocks] how many rows of it are taken.
     """
 
     def __init__(self, blocks: Sequence[Columns], winners: Places, slots: UInt32, length: int) -> None:
-        asks = len(slots)
-        source, row, slot = np.empty(asks, np.int32), np.empty(asks, np.uint32), np.empty(asks, np.uint32)
-        found = np.zeros(length, np.uint8)
-        picks = pick_winners(winners.source, winners.row, slots, source, row, slot, found)
+        found, wins = np.zeros(length, np.uint8), np.zeros(len(blocks), np.int64)
+        count_winners(winners.source, slots, wins, found)
         self._blocks = blocks
         self._length = length
-        self._picks = source[:picks], row[:picks], slot[:picks]
-        self.wins = np.bincount(self._picks[0], minlength=len(blocks)) if blocks else np.empty(0, np.int64)
+        self._picks = winners.source, winners.row, slots
+        self.wins = wins
+        self._needed: list[int] = np.flatnonzero(wins).tolist()
         self._found_bits = _pack(found)
         self.found: Mask = found.view(np.bool_)
 
     def column(self, number: int, dtype: DType) -> pa.Array:
         """The feature for every slot; null where nothing won."""
+        if dtype.kind == "fixed":
+            plain = self._plain(number)
+            if plain is not None:
+                return self._fixed(plain, dtype, self._found_bits)
         columns = self._columns(number)
         validity = self._validity(columns)
         if dtype.kind == "fixed":
-            return self._fixed(columns, dtype, validity)
+            width = dtype.width
+            return self._fixed(_addresses(columns, lambda column: _address(column.buffers()[-1], column.offset * width)), dtype, validity)
         if dtype.kind == "bool":
-            bits = np.zeros(self._length, np.uint8)
+            bits = self._unfilled(1)
             bitmaps, offsets = _bitmaps(columns, place=1)
             gather_bits(bitmaps, offsets, *self._picks, bits)
             return pa.Array.from_buffers(dtype.arrow, self._length, [validity, pa.py_buffer(np.packbits(bits, bitorder="little"))])
@@ -79,15 +88,25 @@ class Gatherer:
     def _validity(self, columns: Sequence[pa.Array | None]) -> pa.Buffer | None:
         if not any(column.null_count for column in columns if column is not None):
             return self._found_bits
-        valid = np.zeros(self._length, np.uint8)
+        valid = self._unfilled(1)
         bitmaps, offsets = _bitmaps(columns, place=0)
         gather_bits(bitmaps, offsets, *self._picks, valid)
         return _pack(valid)
 
-    def _fixed(self, columns: Sequence[pa.Array | None], dtype: DType, validity: pa.Buffer | None) -> pa.Array:
+    def _plain(self, number: int) -> Addresses | None:
+        """Where the values of the blocks lie, if those of all that are needed lie there as they are."""
+        addresses = np.zeros(len(self._blocks), np.uintp)
+        for place in self._needed:
+            address = self._blocks[place].plain(number)
+            if not address:
+                return None
+            addresses[place] = address
+        return addresses
+
+    def _fixed(self, sources: Addresses, dtype: DType, validity: pa.Buffer | None) -> pa.Array:
         width = dtype.width
-        values = np.zeros(self._length * width, np.uint8)
-        gather_fixed(_views(columns, lambda column: _bytes(column.buffers()[-1], column.offset * width)), width, *self._picks, values)
+        values = self._unfilled(width)
+        gather_fixed(sources, width, *self._picks, values)
         if not pa.types.is_fixed_size_list(dtype.arrow):
             return pa.Array.from_buffers(dtype.arrow, self._length, [validity, pa.py_buffer(values)])
         items = self._length * dtype.arrow.list_size
@@ -95,14 +114,19 @@ class Gatherer:
         return pa.Array.from_buffers(dtype.arrow, self._length, [validity], children=[child])
 
     def _texts(self, columns: Sequence[pa.Array | None], dtype: DType, validity: pa.Buffer | None) -> pa.Array:
-        starts = _views(columns, lambda column: _bytes(column.buffers()[1], column.offset * 4))
+        starts = _addresses(columns, lambda column: _address(column.buffers()[1], column.offset * 4))
         offsets = np.zeros(self._length + 1, np.int32)
         size = measure_texts(starts, *self._picks, offsets)
         if size > _MOST_TEXT:
             return self._taken(columns, dtype.arrow)
-        texts = np.empty(size, np.uint8)
-        write_texts(starts, _views(columns, lambda column: _bytes(column.buffers()[2], 0)), *self._picks, offsets, texts)
+        texts = unfilled(size, np.uint8)
+        write_texts(starts, _addresses(columns, lambda column: _address(column.buffers()[2], 0)), *self._picks, offsets, texts)
         return pa.Array.from_buffers(dtype.arrow, self._length, [validity, pa.py_buffer(offsets), pa.py_buffer(texts)])
+
+    def _unfilled(self, width: int) -> Bytes:
+        """Room for values of all slots; zeros where nobody asks."""
+        size = self._length * width
+        return unfilled(size, np.uint8) if len(self._picks[0]) == self._length else filled(size, np.uint8, 0)
 
     def _taken(self, columns: Sequence[pa.Array | None], arrow: pa.DataType) -> pa.Array:
         """By Arrow: for types whose values lie in several buffers."""
@@ -112,7 +136,8 @@ class Gatherer:
         base = np.cumsum([0, *(0 if column is None else len(column) for column in columns)])
         source, row, slot = self._picks
         index = np.zeros(self._length, np.int64)
-        index[slot] = base[source] + row
+        won = source >= 0
+        index[slot[won]] = base[source[won]] + row[won]
         values = pa.chunked_array(there)
         if arrow in _TAKEN_AS:  # Arrow has no take for views
             values = values.cast(_TAKEN_AS[arrow])
@@ -132,15 +157,15 @@ def _pack(mask: Bytes) -> pa.Buffer | None:
     return None if mask.all() else pa.py_buffer(np.packbits(mask, bitorder="little"))
 
 
-def _views(columns: Sequence[pa.Array | None], view: Callable[[pa.Array], Bytes | None]) -> list[Bytes | None]:
-    return [None if column is None else view(column) for column in columns]
+def _addresses(columns: Sequence[pa.Array | None], find: Callable[[pa.Array], int]) -> Addresses:
+    return np.array([0 if column is None else find(column) for column in columns], np.uintp)
 
 
-def _bytes(buffer: pa.Buffer | None, start: int) -> Bytes | None:
-    return None if buffer is None or not buffer.size else np.frombuffer(buffer, np.uint8)[start:]
+def _address(buffer: pa.Buffer | None, start: int) -> int:
+    return 0 if buffer is None or not buffer.size else buffer.address + start
 
 
-def _bitmaps(columns: Sequence[pa.Array | None], *, place: int) -> tuple[list[Bytes | None], Int64]:
-    """The bitmaps of columns, and the bit of row 0 in each. place: that of the bitmap among a column's buffers."""
-    bitmaps = _views(columns, lambda column: _bytes(column.buffers()[place], 0))
+def _bitmaps(columns: Sequence[pa.Array | None], *, place: int) -> tuple[Addresses, Int64]:
+    """Where the bitmaps of columns lie, and the bit of row 0 in each. place: that of the bitmap among a column's buffers."""
+    bitmaps = _addresses(columns, lambda column: _address(column.buffers()[place], 0))
     return bitmaps, np.array([0 if column is None else column.offset for column in columns], np.int64)

@@ -161,9 +161,7 @@ def latest_rows(history: History, keys: Keys) -> tuple[Sequence[bool], list[byte
     blocks = relevant_blocks(history, questions)
     winners = search(blocks, questions)
     there = np.flatnonzero(winners.found)
-    slots = np.zeros(count, np.uint32)
-    slots[there] = np.arange(len(there), dtype=np.uint32)
-    gatherer = Gatherer(blocks, winners, slots, len(there))
+    gatherer = Gatherer(blocks, winners.take(there), np.arange(len(there), dtype=np.uint32), len(there))
     columns = [gatherer.column(number, field.dtype) for number, field in enumerate(relation.layout.features)]
     packed = relation.plan.encode(winners.time[there], winners.created[there], winners.seq[there], columns)
     rows = [b""] * count

@@ -3,7 +3,7 @@
 An entry's key is table | line | segment number. Numbers are never given twice.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Self
 
 import numpy as np
@@ -27,7 +27,9 @@ from mlstore.format.segment import (
     open_keys,
     open_numbers,
     order_extents,
+    plain_address,
 )
+from mlstore.schema.dtypes import DType
 from mlstore.storage.keyspace import declare
 from mlstore.storage.mapped_value import MappedValue
 from mlstore.storage.transaction import Reader, Writer
@@ -47,11 +49,11 @@ class SegmentContent(Content):
     Addresses stay good for as long as the manifest of the running transaction names the segment.
     """
 
-    def __init__(self, entry: SegmentEntry, extents: Extents) -> None:
+    def __init__(self, entry: SegmentEntry, extents: Extents, header: SegmentHeader | None = None) -> None:
         """With all extents, or those of the order; see `begin`."""
         self._segment = entry.segment
         self._extents = dict(extents)
-        self.header = read_header(entry, extents)
+        self.header = read_header(entry, extents) if header is None else header
         self.keys = open_keys(self.header, self._fetch)
         self.offsets = open_numbers(self.header.offsets, self._fetch)
         self.time = open_numbers(self.header.time, self._fetch)
@@ -65,20 +67,39 @@ class SegmentContent(Content):
         self.is_cold = entry.tier == "cold"
         self.decoded_bytes = 0
         self._stored = {column.number: column for column in self.header.columns}
+        self._prepared: set[int] = set()
+        self._plain: dict[tuple[int, str], int] = {}
         self._opened: dict[tuple[int, str], pa.Array] = {}
 
     @classmethod
     def begin(cls, reader: Reader, entry: SegmentEntry) -> Self:
-        """Open the order of a segment; each column is to be prepared, for LMDB's binding touches every page of a value that it looks up."""
+        """Open the order of a segment; each column is to be prepared when it is needed."""
         head = view_extents(reader, entry.segment, [HEAD])
-        return cls(entry, head | view_extents(reader, entry.segment, order_extents(read_header(entry, head))))
+        header = read_header(entry, head)
+        return cls(entry, head | view_extents(reader, entry.segment, order_extents(header) - {HEAD}), header)
 
-    def prepare(self, reader: Reader, relation: Relation, number: int) -> None:
-        stored = self._stored.get(relation.places[number])
-        if stored is not None:
-            missing = {ref.extent for ref in stored.buffers if ref is not None} - self._extents.keys()
-            if missing:
-                self._extents.update(view_extents(reader, self._segment, missing))
+    def prepare(self, reader: Reader, relation: Relation, numbers: Collection[int]) -> None:
+        places = [relation.places[number] for number in numbers]
+        if self._prepared.issuperset(places):
+            return
+        stored = [self._stored[place] for place in places if place in self._stored]
+        missing = {ref.extent for column in stored for ref in column.buffers if ref is not None} - self._extents.keys()
+        if missing:
+            self._extents.update(view_extents(reader, self._segment, missing))
+        self._prepared.update(places)
+
+    def plain(self, relation: Relation, number: int) -> int:
+        dtype, place = relation.layout.features[number].dtype, relation.places[number]
+        address = self._plain.get((place, dtype.spec))
+        if address is None:
+            address = self._plain[place, dtype.spec] = self._find_plain(dtype, place)
+        return address
+
+    def _find_plain(self, dtype: DType, place: int) -> int:
+        stored = self._stored.get(place)
+        if stored is None or stored.spec != dtype.spec or dtype.kind != "fixed":
+            return 0
+        return plain_address(stored, self.rows * dtype.width, self._fetch)
 
     def column(self, relation: Relation, number: int, lend: Lend | None = None) -> pa.Array:
         wanted, place = relation.layout.features[number].dtype, relation.places[number]

@@ -224,6 +224,9 @@ class _Batch:
     def column(self, number: int) -> pa.Array:
         return self.arrays[number]
 
+    def plain(self, number: int) -> int:
+        return 0
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Places:
