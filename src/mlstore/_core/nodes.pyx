@@ -6,30 +6,15 @@ from libc.string cimport memcpy
 
 import numpy as np
 
+from mlstore._core.node_layout cimport HEAD, LEAF, size_of
 from mlstore._core.states cimport ROWS
 from mlstore._core.tiles cimport Layout, Tiles
-
-cdef enum:
-    LEAF = 1
-    INNER = 2
-    HEAD = 8                    # leaf or not u8, level u8, columns u16, count u32
 
 
 cdef inline int64_t word_at(const uint8_t* place) noexcept nogil:
     cdef int64_t word
     memcpy(&word, place, 8)
     return word
-
-
-cdef int64_t size_of(const uint8_t* node, int64_t words, int64_t valued, int64_t columns) noexcept nogil:
-    """How many bytes a node has by its head; -1: it is of no known form."""
-    cdef uint32_t count
-    memcpy(&count, node + 4, 4)
-    if node[0] == INNER:
-        return HEAD + 8 * <int64_t> count * (1 + words)
-    if node[0] != LEAF or node[2] + 256 * node[3] != columns:
-        return -1
-    return HEAD + <int64_t> count * (16 + 8 * valued + columns)
 
 
 def lay_nodes(

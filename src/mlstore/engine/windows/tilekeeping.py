@@ -7,6 +7,7 @@ mark behind, so that nobody reads the tiles until they are filled in again. Only
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ from mlstore.engine.history.offline import STATES, load_state, pack_owner
 from mlstore.engine.session import ReadContext, WriteContext
 from mlstore.engine.windows.events import CREATED, EventFinder, Events, Wanted
 from mlstore.engine.windows.prefixes import first_prefixes, group_prefixes
-from mlstore.engine.windows.tiles import TILES, Kept, Node, TilePlan, decode_node, encode_node, grow_tree, node_key, tile_plan
+from mlstore.engine.windows.tiles import TILES, KeptByKey, TilePlan, grow, tile_plan
 from mlstore.format.keys import Keys, decode_keys
 from mlstore.format.manifest import decode_fields, encode_fields
 from mlstore.format.order import order_rows
@@ -78,14 +79,6 @@ class NodesOfKey:
     prefix: bytes
     key: bytes
 
-    def get(self, level: int, start: int) -> Node | None:
-        packed = self.reader.get(TILES, node_key(self.prefix, self.key, level, start))
-        return None if packed is None else decode_node(self.plan, packed)
-
-    def put(self, level: int, start: int, node: Node) -> None:
-        assert isinstance(self.reader, Writer)
-        self.reader.put(TILES, node_key(self.prefix, self.key, level, start), encode_node(node))
-
     def clear(self) -> None:
         assert isinstance(self.reader, Writer)
         start = self.prefix + self.key
@@ -140,7 +133,7 @@ class Keeper:
             entities, order, starts = _by_entity(plan, keys, offsets, time, created)
             rows = columns_of(plan, keys, offsets, columns, order)
             kept = plan.keep(Events(starts, time[order], created[order], rows), created[order])
-            _grow(self._context, plan, mark, entities.encoded(), starts, kept)
+            _grow(self._context, plan, mark, KeptByKey(entities.encoded(), starts, kept), anew=False)
 
     def hidden(self, rows: int, keys: Keys) -> None:
         """Rows of these keys of the source were hidden."""
@@ -190,7 +183,7 @@ def fill(context: WriteContext, plan: TilePlan, keys: Keys, mark: Mark) -> None:
     for encoded in keys.encoded():
         NodesOfKey(context.writer, plan, plan.prefix(context.scope.line), encoded).clear()
     for piece in kept_events(context, plan, keys):
-        _grow(context, plan, mark, *piece)
+        _grow(context, plan, mark, piece, anew=True)
 
 
 def next_keys(context: ReadContext, plan: TilePlan, low: bytes, most: int) -> Keys:
@@ -202,8 +195,8 @@ def next_keys(context: ReadContext, plan: TilePlan, low: bytes, most: int) -> Ke
     return Keys.from_encoded(sorted(found)[:most], source.entity.kind)
 
 
-def kept_events(context: ReadContext, plan: TilePlan, keys: Keys) -> Iterator[tuple[list[bytes], Int64, Kept]]:
-    """All events of some entity keys as tiles keep them, piece by piece: the keys, where the events of each begin, the events."""
+def kept_events(context: ReadContext, plan: TilePlan, keys: Keys) -> Iterator[KeptByKey]:
+    """All events of some entity keys as tiles keep them, piece by piece, of those that have any."""
     wanted = Wanted((*plan.plan.columns, CREATED))
     finder = EventFinder(context.history(plan.source.relation), plan.source, keys, wanted)
     for piece in finder.pieces():
@@ -213,14 +206,13 @@ def kept_events(context: ReadContext, plan: TilePlan, keys: Keys) -> Iterator[tu
         # With gaps, the events of the keys are those of every other group.
         encoded = keys.slice(piece.first, piece.last).encoded()
         named = [name for key in encoded for name in (key, b"")] if grouped.has_gaps else encoded
-        yield named[: len(events.offsets) - 1], events.offsets, plan.keep(events, created)
+        yield KeptByKey(named[: len(events.offsets) - 1], events.offsets, plan.keep(events, created)).below(None)
 
 
-def _grow(context: WriteContext, plan: TilePlan, mark: Mark, keys: Sequence[bytes], offsets: Int64, events: Kept) -> None:
-    for key, first, last in zip(keys, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
-        if first < last and key and (mark.until is None or key < mark.until):
-            nodes = NodesOfKey(context.writer, plan, plan.prefix(context.scope.line), key)
-            grow_tree(plan, events.slice(first, last), nodes.get, nodes.put)
+def _grow(context: WriteContext, plan: TilePlan, mark: Mark, kept: KeptByKey, *, anew: bool) -> None:
+    """Put events into the trees of their keys, as far as the mark reaches; anew: there are none yet."""
+    get = None if anew else partial(context.writer.get_many, TILES)
+    context.writer.put_many(TILES, sorted(grow(plan, plan.prefix(context.scope.line), kept.below(mark.until), get)))
 
 
 def _by_entity(plan: TilePlan, keys: Keys, offsets: Int64, time: Int64, created: Int64) -> tuple[Keys, Int64, Int64]:

@@ -9,15 +9,15 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlstore._core.tiles import KINDS, build_tiles, merge_records
+from mlstore._core.growing import group_events, grow_trees
+from mlstore._core.tiles import KINDS
 from mlstore.engine import limits
 from mlstore.engine.catalog import Relation
-from mlstore.engine.history.block import Int64
+from mlstore.engine.history.block import NO_NUMBERS, Int64
 from mlstore.engine.windows.answering import plan_of, source_of
 from mlstore.engine.windows.events import Events, Source
 from mlstore.engine.windows.measures import Layout, is_kept, lay_out, read_measures
@@ -34,10 +34,8 @@ Flags = NDArray[np.uint8]
 Measure = tuple[int, int, Int64, Flags]
 
 _OWNER = struct.Struct(">II")
-_HEAD = struct.Struct("<BBHI")  # leaf or not, level, columns kept, how many events or children
-_LEAF, _INNER = 1, 2
-_INNER_HEAD = bytes([_INNER])
-_NONE: Int64 = np.empty(0, np.int64)
+_INNER_HEAD = bytes([2])
+_SIGN = np.uint64(1 << 63)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,37 +50,32 @@ class Kept:
     def __len__(self) -> int:
         return len(self.time)
 
-    def slice(self, first: int, last: int) -> "Kept":
-        """Events first to last."""
+    def where(self, chosen: NDArray[np.bool_]) -> "Kept":
+        """Those that are chosen."""
         return Kept(
-            self.time[first:last],
-            self.created[first:last],
-            tuple(words[first:last] for words in self.values),
-            tuple(flags[first:last] for flags in self.counted),
-        )
-
-    def followed_by(self, later: "Kept") -> "Kept":
-        """These and others that were written after them, in total order."""
-        joined = join_kept([self, later])
-        if not len(self) or not len(later) or (self.time[-1], self.created[-1]) <= (later.time[0], later.created[0]):
-            return joined
-        order = np.lexsort((joined.created, joined.time))
-        return Kept(
-            joined.time[order],
-            joined.created[order],
-            tuple(words[order] if words.size else words for words in joined.values),
-            tuple(flags[order] for flags in joined.counted),
+            self.time[chosen],
+            self.created[chosen],
+            tuple(words[chosen] if words.size else words for words in self.values),
+            tuple(flags[chosen] for flags in self.counted),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
-    """A node: a leaf with its events, or the first tick and the record of each child that holds events."""
+class KeptByKey:
+    """Kept events of keys, as they stand in the file: those of key i are offsets[i] to offsets[i + 1]."""
 
-    level: int
-    events: Kept | None
-    starts: Int64
-    records: Int64
+    keys: Sequence[bytes]
+    offsets: Int64
+    events: Kept
+
+    def below(self, until: bytes | None) -> "KeptByKey":
+        """Those of named keys that have events and lie below a key; None: of all."""
+        counts = np.diff(self.offsets)
+        chosen = np.array([bool(key) and (until is None or key < until) for key in self.keys], np.bool_) & (counts > 0)
+        if chosen.all():
+            return self
+        keys = [key for key, is_chosen in zip(self.keys, chosen.tolist(), strict=True) if is_chosen]
+        return KeptByKey(keys, np.append(0, np.cumsum(counts[chosen])), self.events.where(np.repeat(chosen, counts)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +96,6 @@ class TilePlan:
     has_values: tuple[bool, ...]
     asked: tuple[tuple[int, int], ...]
     form: bytes
-    nothing: Kept
 
     def prefix(self, line: int) -> bytes:
         """Where its nodes on a line begin."""
@@ -155,54 +147,7 @@ def _tile_plan(relation: Relation) -> TilePlan | None:
         asked=tuple((one.kind, one.mask) for one in asked),
         has_values=tuple(one.kind != KINDS["rows"] for one in asked),
         form=blake2b(repr((told, widths, limits.TILE_LEAF)).encode(), digest_size=16).digest(),
-        nothing=Kept(_NONE, _NONE, tuple(_NONE for _ in asked), tuple(np.empty(0, np.uint8) for _ in asked)),
     )
-
-
-def node_key(prefix: bytes, key: bytes, level: int, start: int) -> bytes:
-    return prefix + key + bytes([level]) + encode_int(start)
-
-
-def join_kept(parts: Sequence[Kept]) -> Kept:
-    """Events one after the other."""
-    if len(parts) == 1:
-        return parts[0]
-    return Kept(
-        np.concatenate([part.time for part in parts]),
-        np.concatenate([part.created for part in parts]),
-        tuple(np.concatenate(words) for words in zip(*(part.values for part in parts), strict=True)),
-        tuple(np.concatenate(flags) for flags in zip(*(part.counted for part in parts), strict=True)),
-    )
-
-
-def encode_node(node: Node) -> bytes:
-    if node.events is None:
-        return _HEAD.pack(_INNER, node.level, 0, len(node.starts)) + node.starts.tobytes() + node.records.tobytes()
-    events = node.events
-    parts: list[Int64 | Flags] = [events.time, events.created, *(words for words in events.values if words.size), *events.counted]
-    return _HEAD.pack(_LEAF, node.level, len(events.counted), len(events)) + b"".join(part.tobytes() for part in parts)
-
-
-def decode_node(plan: TilePlan, packed: bytes) -> Node:
-    kind, level, columns, count = _HEAD.unpack_from(packed)
-    place, words = _HEAD.size, plan.words
-    if kind == _INNER:
-        size = place + 8 * count * (1 + words)
-        if len(packed) == size:
-            starts = np.frombuffer(packed, np.int64, count, place)
-            return Node(level, None, starts, np.frombuffer(packed, np.int64, count * words, place + 8 * count).reshape(count, words))
-    has_values = plan.has_values
-    size = place + count * (16 + 8 * sum(has_values) + len(has_values))
-    if kind != _LEAF or columns != len(has_values) or len(packed) != size:
-        raise CorruptionError(f"a tile of {plan.relation.label} makes no sense", hint=CURE)
-    numbers = np.frombuffer(packed, np.int64, count * (2 + sum(has_values)), place)
-    flags = np.frombuffer(packed, np.uint8, count * columns, place + numbers.nbytes)
-    values, at = [], 2 * count
-    for has in has_values:
-        values.append(numbers[at : at + count] if has else _NONE)
-        at += count if has else 0
-    counted = tuple(flags[column * count : (column + 1) * count] for column in range(columns))
-    return Node(level, Kept(numbers[:count], numbers[count : 2 * count], tuple(values), counted), _NONE, _NONE)
 
 
 def has_children(packed: bytes) -> bool:
@@ -210,72 +155,50 @@ def has_children(packed: bytes) -> bool:
     return packed[:1] == _INNER_HEAD
 
 
-PutNode = Callable[[int, int, Node], None]  # level, first tick, the node
-GetNode = Callable[[int, int], Node | None]
+GetNodes = Callable[[list[bytes]], Sequence[bytes | None]]
 
 
-def grow_tree(plan: TilePlan, events: Kept, get: GetNode, put: PutNode) -> None:
-    """Add events of one key, all written after those that its tree holds."""
-    for first, last, start in _groups(plan, plan.root, events):
-        _grow(plan, plan.root, start, events.slice(first, last), get, put)
+def grow(plan: TilePlan, prefix: bytes, kept: KeptByKey, get: GetNodes | None) -> list[tuple[bytes, bytes]]:
+    """The nodes that change when events are added, all written after those that the trees hold: keys in the file, and bytes.
+
+    Every key has events. get: of nodes in the file; None: there are none.
+    """
+    if not kept.keys:
+        return []
+    heads, events = [prefix + key for key in kept.keys], kept.events
+    widths, owners, groups = np.array(plan.widths, np.int64), NO_NUMBERS, list[tuple[Int64, Int64, list[bytes | None]]]()
+    is_above: NDArray[np.bool_] | None = None
+    for level in range(plan.root, -1, -1):
+        first, start, key = group_events(kept.offsets, events.time, plan.widths[level])
+        nodes: list[bytes | None] = [None] * len(start)
+        wanted = np.arange(len(start)) if level == plan.root else _below(first, groups[-1][0], is_above)
+        if get is not None and wanted.size:
+            names = node_keys([heads[owner] for owner in key[wanted].tolist()], level, start[wanted])
+            for place, packed in zip(wanted.tolist(), get(names), strict=True):
+                nodes[place] = packed
+        owners = key if level == plan.root else owners
+        is_above = np.fromiter((packed is not None and has_children(packed) for packed in nodes), np.bool_, len(nodes))
+        groups.append((first, start, nodes))
+    time, created = map(np.ascontiguousarray, (events.time, events.created))
+    try:
+        grown = grow_trees(contiguous(plan.measures(events)), time, created, widths, limits.TILE_LEAF, groups[::-1])
+    except ValueError as error:
+        raise CorruptionError(f"a tile of {plan.relation.label} makes no sense: {error}", hint=CURE) from error
+    return [(heads[owners[root]] + bytes([level]) + encode_int(start), packed) for root, level, start, packed in grown]
 
 
-def _grow(plan: TilePlan, level: int, start: int, events: Kept, get: GetNode, put: PutNode) -> Int64:
-    """Add events to a node; the record of the tile that it then stands for."""
-    node = get(level, start)
-    if node is None or node.events is not None:
-        whole = events if node is None or node.events is None else node.events.followed_by(events)
-        return _plant(plan, level, start, whole, put)
-    starts, records = list(node.starts.tolist()), list(node.records)
-    for first, last, child in _groups(plan, level - 1, events):
-        record = _grow(plan, level - 1, child, events.slice(first, last), get, put)
-        place = int(np.searchsorted(starts, child))
-        if place < len(starts) and starts[place] == child:
-            records[place] = record
-        else:
-            starts.insert(place, child)
-            records.insert(place, record)
-    return _put_inner(plan, level, start, np.array(starts, np.int64), np.array(records, np.int64), put)
+def _below(first: Int64, above: Int64, is_above: NDArray[np.bool_] | None) -> Int64:
+    """The groups that lie in groups of the level above which have children."""
+    assert is_above is not None
+    return np.flatnonzero(is_above[np.searchsorted(above, first[:-1], "right") - 1])
 
 
-def _plant(plan: TilePlan, level: int, start: int, events: Kept, put: PutNode) -> Int64:
-    """Make a node of all events of its stretch; the record of the tile that it stands for."""
-    if len(events) <= limits.TILE_LEAF or not level:
-        put(level, start, Node(level, events, _NONE, _NONE))
-        return _record(plan, level, events)
-    starts, records = [], []
-    for first, last, child in _groups(plan, level - 1, events):
-        records.append(_plant(plan, level - 1, child, events.slice(first, last), put))
-        starts.append(child)
-    return _put_inner(plan, level, start, np.array(starts, np.int64), np.array(records, np.int64), put)
-
-
-def _put_inner(plan: TilePlan, level: int, start: int, starts: Int64, records: Int64, put: PutNode) -> Int64:
-    put(level, start, Node(level, None, starts, records))
-    record = np.empty(plan.words, np.int64)
-    if level < plan.root:
-        merge_records(plan.measures(plan.nothing), records, record)
-    return record
-
-
-def _record(plan: TilePlan, level: int, events: Kept) -> Int64:
-    """The record of the tile whose events these are; of a root, which is no tile, anything."""
-    if level == plan.root:
-        return np.empty(plan.words, np.int64)
-    widths = np.array(plan.widths[: level + 1], np.int64)
-    _, _, records = build_tiles(np.array([0, len(events)]), np.ascontiguousarray(events.time), contiguous(plan.measures(events)), widths)
-    record: Int64 = records[-1]
-    return record
+def node_keys(heads: Sequence[bytes], level: int, starts: Int64) -> list[bytes]:
+    """Where nodes of a level lie in the file."""
+    middle, packed = bytes([level]), (starts.view(np.uint64) ^ _SIGN).astype(">u8").tobytes()
+    return [head + middle + packed[8 * place : 8 * place + 8] for place, head in enumerate(heads)]
 
 
 def contiguous(measures: list[Measure]) -> list[Measure]:
     """The same, each array in one piece."""
     return [(kind, mask, np.ascontiguousarray(words), np.ascontiguousarray(flags)) for kind, mask, words, flags in measures]
-
-
-def _groups(plan: TilePlan, level: int, events: Kept) -> list[tuple[int, int, int]]:
-    """(first event, behind the last, first tick) of each stretch of a level that holds events."""
-    width = plan.widths[level]
-    stretch = events.time // width
-    cuts = [0, *(np.flatnonzero(stretch[1:] != stretch[:-1]) + 1).tolist(), len(events)]
-    return [(first, last, plan.start_of(level, int(events.time[first]))) for first, last in pairwise(cuts)]

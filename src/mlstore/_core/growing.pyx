@@ -1,0 +1,388 @@
+"""Growing: new events put into packed nodes of the trees of tiles of many keys."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy
+
+import numpy as np
+
+from mlstore._core.node_layout cimport HEAD, INNER, LEAF, inner_size, leaf_size, size_of
+from mlstore._core.states cimport ROWS
+from mlstore._core.tiles cimport MOST_LEVELS, Layout, Tiles, tile_last, tile_start
+from mlstore._core.words cimport Words
+
+
+cdef struct Groups:
+    int64_t count
+    int64_t at                  # the next one that may be looked at
+    const int64_t* first        # [count + 1] the first event
+    const int64_t* start        # [count] the first tick
+    const uint8_t** node        # [count] the packed node; NULL: there is none
+
+
+cdef struct Room:
+    int64_t capacity
+    int64_t* start              # [capacity]
+    int64_t* record             # [capacity, words]
+
+
+cdef class Bytes:
+    """Bytes whose number is not known beforehand."""
+    cdef uint8_t* place
+    cdef int64_t count
+    cdef int64_t capacity
+
+    def __dealloc__(self):
+        free(self.place)
+
+    cdef uint8_t* more(self, int64_t count) except NULL nogil:
+        """Room for so many bytes more, which count from now on."""
+        cdef void* grown
+        cdef int64_t capacity
+        if self.count + count > self.capacity:
+            capacity = max(2 * self.capacity, self.count + count, 4096)
+            grown = realloc(self.place, capacity)
+            if grown == NULL:
+                with gil:
+                    raise MemoryError
+            self.place, self.capacity = <uint8_t*> grown, capacity
+        self.count += count
+        return self.place + self.count - count
+
+
+cdef class Grower:
+    """Grows one tree after the other. Nodes that change are told children first."""
+    cdef Layout given           # the new events
+    cdef Layout layout          # the events of one leaf: those that it had and new ones, in total order
+    cdef Tiles tiles
+    cdef list kept              # what is pointed into
+    cdef int root
+    cdef int64_t leaf, words, valued
+    cdef int64_t widths[MOST_LEVELS + 1]
+    cdef Groups groups[MOST_LEVELS + 1]
+    cdef Room rooms[MOST_LEVELS + 1]
+    cdef const int64_t* time
+    cdef const int64_t* created
+    cdef int64_t capacity
+    cdef int64_t* leaf_time
+    cdef int64_t* leaf_created
+    cdef int64_t* leaf_values   # [columns, capacity]
+    cdef uint8_t* leaf_counted  # [columns, capacity]
+    cdef Bytes packed
+    cdef Words told             # of each node: level, first tick, bytes
+
+    def __cinit__(self, measures, const int64_t[::1] time, const int64_t[::1] created, const int64_t[::1] widths, int64_t leaf, groups):
+        cdef int level
+        cdef Py_ssize_t m
+        cdef int64_t group, count
+        cdef const int64_t[::1] first, start
+        if not 1 < widths.shape[0] <= MOST_LEVELS + 1 or leaf < 1 or len(groups) != widths.shape[0]:
+            raise ValueError("a tree has a root, levels below it, and leaves that hold an event")
+        if created.shape[0] != time.shape[0] or not time.shape[0]:
+            raise ValueError("arrays differ in length")
+        self.given = Layout(measures, time.shape[0])
+        self.layout = Layout([(kind, mask, _NO_WORDS, _NO_FLAGS) for kind, mask, _, _ in measures], -1)
+        self.words, self.leaf, self.root = self.layout.words, leaf, <int> widths.shape[0] - 1
+        self.valued = sum(kind != ROWS for kind, _, _, _ in measures)
+        self.tiles = Tiles(widths[: self.root], self.words)
+        self.packed, self.told = Bytes(), Words()
+        self.time, self.created = &time[0], &created[0]
+        self.kept = [time, created, groups]
+        for m in range(self.given.count):
+            if self.given.measures[m].counted == NULL:
+                raise ValueError("a column that does not tell what counts")
+        for level in range(self.root + 1):
+            self.widths[level] = widths[level]
+            first, start, nodes = groups[level]
+            count = start.shape[0]
+            if first.shape[0] != count + 1 or len(nodes) != count or not count or first[0] != 0 or first[count] != time.shape[0]:
+                raise ValueError("groups do not fit the events")
+            self.groups[level].first, self.groups[level].start, self.groups[level].count = &first[0], &start[0], count
+            self.groups[level].node = <const uint8_t**> malloc(count * sizeof(uint8_t*))
+            if self.groups[level].node == NULL:
+                raise MemoryError
+            for group in range(count):
+                if first[group] >= first[group + 1]:
+                    raise ValueError("a group without events")
+                self.groups[level].node[group] = self.checked(nodes[group], level)
+
+    def __dealloc__(self):
+        cdef int level
+        for level in range(MOST_LEVELS + 1):
+            free(self.rooms[level].start)
+            free(self.rooms[level].record)
+            free(self.groups[level].node)
+        free(self.leaf_time)
+        free(self.leaf_created)
+        free(self.leaf_values)
+        free(self.leaf_counted)
+
+    cdef const uint8_t* checked(self, bytes packed, int level) except? NULL:
+        """The node as it lies there, if its head fits its place and its size."""
+        cdef const uint8_t* node
+        if packed is None:
+            return NULL
+        node = <const uint8_t*> PyBytes_AS_STRING(packed)
+        if PyBytes_GET_SIZE(packed) <= HEAD or size_of(node, self.words, self.valued, self.layout.count) != PyBytes_GET_SIZE(packed):
+            raise ValueError("a node of no known form")
+        if node[1] != level or (node[0] == INNER and not level):
+            raise ValueError("a node of another level")
+        return node
+
+    cdef int grow_all(self) except -1 nogil:
+        cdef int64_t group
+        for group in range(self.groups[self.root].count):
+            self.grow(self.root, group, NULL)
+        return 0
+
+    cdef int grow(self, int level, int64_t group, int64_t* record) except -1 nogil:
+        """Add events to a node or make it; record: OUT of the tile that it then stands for, of a root none."""
+        cdef Groups* below
+        cdef const uint8_t* node = self.groups[level].node[group]
+        cdef int64_t first = self.groups[level].first[group], last = self.groups[level].first[group + 1]
+        cdef int64_t start = self.groups[level].start[group], old = 0, count = 0
+        cdef uint32_t children
+        cdef const int64_t* starts
+        cdef const int64_t* records
+        if node == NULL or node[0] == LEAF:
+            return self.plant(level, start, 0, self.gather(node, first, last), record)
+        memcpy(&children, node + 4, 4)
+        starts = <const int64_t*> (node + HEAD)
+        records = starts + children
+        below = &self.groups[level - 1]
+        while below.first[below.at] < first:
+            below.at += 1
+        while below.at < below.count and below.first[below.at] < last:
+            while old < children and starts[old] < below.start[below.at]:
+                self.keep(level, count, starts[old], records + old * self.words)
+                old += 1
+                count += 1
+            old += old < children and starts[old] == below.start[below.at]
+            self.reserve(level, count)
+            self.rooms[level].start[count] = below.start[below.at]
+            self.grow(level - 1, below.at, self.rooms[level].record + count * self.words)
+            below.at += 1
+            count += 1
+        while old < children:
+            self.keep(level, count, starts[old], records + old * self.words)
+            old += 1
+            count += 1
+        return self.put_inner(level, start, count, record)
+
+    cdef int plant(self, int level, int64_t start, int64_t begin, int64_t end, int64_t* record) except -1 nogil:
+        """Make a node of the gathered events [begin, end), all of its stretch."""
+        cdef int64_t count = 0, stop, last
+        if end - begin <= self.leaf or not level:
+            self.put_leaf(level, start, begin, end)
+            if level < self.root:
+                self.tiles.depth = level + 1
+                self.tiles.build(self.layout, self.leaf_time, begin, end)
+                self.tiles.depth = self.root
+                memcpy(record, self.tiles.levels[level].records, self.words * 8)
+            return 0
+        while begin < end:
+            last = tile_last(self.leaf_time[begin], self.widths[level - 1])
+            stop = begin + 1
+            while stop < end and self.leaf_time[stop] <= last:
+                stop += 1
+            self.reserve(level, count)
+            self.rooms[level].start[count] = tile_start(self.leaf_time[begin], self.widths[level - 1])
+            self.plant(level - 1, self.rooms[level].start[count], begin, stop, self.rooms[level].record + count * self.words)
+            count += 1
+            begin = stop
+        return self.put_inner(level, start, count, record)
+
+    cdef int64_t gather(self, const uint8_t* node, int64_t first, int64_t last) except -1 nogil:
+        """The events of a leaf and the new ones [first, last), which were written after them, in total order; how many."""
+        cdef int64_t old = 0, new = first, count, place, run, m, into = HEAD, flags
+        cdef uint32_t held = 0
+        cdef const int64_t* time = NULL
+        cdef const int64_t* created = NULL
+        if node != NULL:
+            memcpy(&held, node + 4, 4)
+            time = <const int64_t*> (node + HEAD)
+            created = time + held
+        count = held + last - first
+        self.fit_leaf(count)
+        place = 0
+        while place < count:
+            # As many as lie side by side are copied at once; of ties, those that were there come first.
+            run = place
+            if new == last or (old < held and not comes_before(self.time[new], self.created[new], time[old], created[old])):
+                while old < held and (new == last or not comes_before(self.time[new], self.created[new], time[old], created[old])):
+                    old += 1
+                    place += 1
+                self.copy_kept(node, held, old - (place - run), run, place - run)
+            else:
+                while new < last and (old == held or comes_before(self.time[new], self.created[new], time[old], created[old])):
+                    new += 1
+                    place += 1
+                self.copy_given(new - (place - run), run, place - run)
+        return count
+
+    cdef void copy_kept(self, const uint8_t* node, int64_t held, int64_t row, int64_t place, int64_t count) noexcept nogil:
+        """Events of a leaf [row, row + count)."""
+        cdef Py_ssize_t m
+        cdef const int64_t* column = <const int64_t*> (node + HEAD)
+        cdef const uint8_t* flags = node + HEAD + held * (16 + 8 * self.valued)
+        memcpy(self.leaf_time + place, column + row, count * 8)
+        memcpy(self.leaf_created + place, column + held + row, count * 8)
+        column += 2 * held
+        for m in range(self.layout.count):
+            if self.layout.measures[m].kind != ROWS:
+                memcpy(self.leaf_values + m * self.capacity + place, column + row, count * 8)
+                column += held
+            memcpy(self.leaf_counted + m * self.capacity + place, flags + m * held + row, count)
+
+    cdef void copy_given(self, int64_t row, int64_t place, int64_t count) noexcept nogil:
+        """New events [row, row + count)."""
+        cdef Py_ssize_t m
+        memcpy(self.leaf_time + place, self.time + row, count * 8)
+        memcpy(self.leaf_created + place, self.created + row, count * 8)
+        for m in range(self.layout.count):
+            if self.layout.measures[m].kind != ROWS:
+                memcpy(self.leaf_values + m * self.capacity + place, self.given.measures[m].values + row, count * 8)
+            memcpy(self.leaf_counted + m * self.capacity + place, self.given.measures[m].counted + row, count)
+
+    cdef int fit_leaf(self, int64_t count) except -1 nogil:
+        """Room for so many events of a leaf; what it held is lost."""
+        cdef Py_ssize_t m
+        if count <= self.capacity:
+            return 0
+        free(self.leaf_time)
+        free(self.leaf_created)
+        free(self.leaf_values)
+        free(self.leaf_counted)
+        self.capacity = max(64, 2 * count)
+        self.leaf_time = <int64_t*> malloc(self.capacity * 8)
+        self.leaf_created = <int64_t*> malloc(self.capacity * 8)
+        self.leaf_values = <int64_t*> malloc(max(1, self.layout.count * self.capacity * 8))
+        self.leaf_counted = <uint8_t*> malloc(max(1, self.layout.count * self.capacity))
+        if self.leaf_time == NULL or self.leaf_created == NULL or self.leaf_values == NULL or self.leaf_counted == NULL:
+            raise MemoryError
+        for m in range(self.layout.count):
+            self.layout.measures[m].values = self.leaf_values + m * self.capacity
+            self.layout.measures[m].counted = self.leaf_counted + m * self.capacity
+        return 0
+
+    cdef int reserve(self, int level, int64_t place) except -1 nogil:
+        """Room for a child at a place."""
+        cdef void* grown
+        cdef int64_t capacity
+        cdef Room* room = &self.rooms[level]
+        if place < room.capacity:
+            return 0
+        capacity = max(64, 2 * room.capacity)
+        grown = realloc(room.start, capacity * 8)
+        if grown == NULL:
+            raise MemoryError
+        room.start = <int64_t*> grown
+        grown = realloc(room.record, capacity * self.words * 8)
+        if grown == NULL:
+            raise MemoryError
+        room.record, room.capacity = <int64_t*> grown, capacity
+        return 0
+
+    cdef int keep(self, int level, int64_t place, int64_t start, const int64_t* record) except -1 nogil:
+        """A child that stays as it is."""
+        self.reserve(level, place)
+        self.rooms[level].start[place] = start
+        memcpy(self.rooms[level].record + place * self.words, record, self.words * 8)
+        return 0
+
+    cdef uint8_t* put_head(self, uint8_t kind, int level, int64_t start, int64_t size, uint16_t columns, uint32_t count) except NULL nogil:
+        cdef int64_t told[3]
+        cdef uint8_t* node
+        told[0], told[1], told[2] = level, start, size
+        self.told.append(told, 3)
+        node = self.packed.more(size)
+        node[0], node[1] = kind, <uint8_t> level
+        memcpy(node + 2, &columns, 2)
+        memcpy(node + 4, &count, 4)
+        return node + HEAD
+
+    cdef int put_inner(self, int level, int64_t start, int64_t count, int64_t* record) except -1 nogil:
+        cdef uint8_t* place = self.put_head(INNER, level, start, inner_size(count, self.words), 0, <uint32_t> count)
+        memcpy(place, self.rooms[level].start, 8 * count)
+        memcpy(place + 8 * count, self.rooms[level].record, 8 * count * self.words)
+        if level < self.root:
+            self.layout.clear(record)
+            self.layout.merge(self.rooms[level].record, 0, count, record)
+        return 0
+
+    cdef int put_leaf(self, int level, int64_t start, int64_t begin, int64_t end) except -1 nogil:
+        cdef int64_t count = end - begin
+        cdef Py_ssize_t m, columns = self.layout.count
+        cdef uint8_t* place = self.put_head(LEAF, level, start, leaf_size(count, self.valued, columns), <uint16_t> columns, <uint32_t> count)
+        memcpy(place, self.leaf_time + begin, 8 * count)
+        memcpy(place + 8 * count, self.leaf_created + begin, 8 * count)
+        place += 16 * count
+        for m in range(columns):
+            if self.layout.measures[m].kind != ROWS:
+                memcpy(place, self.leaf_values + m * self.capacity + begin, 8 * count)
+                place += 8 * count
+        for m in range(columns):
+            memcpy(place, self.leaf_counted + m * self.capacity + begin, count)
+            place += count
+        return 0
+
+    cdef list tell(self):
+        cdef int64_t node, root = 0, place = 0, size
+        cdef list nodes = []
+        for node in range(self.told.count // 3):
+            size = self.told.words[3 * node + 2]
+            packed = PyBytes_FromStringAndSize(<const char*> self.packed.place + place, size)
+            nodes.append((root, self.told.words[3 * node], self.told.words[3 * node + 1], packed))
+            root += self.told.words[3 * node] == self.root
+            place += size
+        return nodes
+
+
+cdef inline bint comes_before(int64_t time, int64_t created, int64_t other_time, int64_t other_created) noexcept nogil:
+    return time < other_time or (time == other_time and created < other_created)
+
+
+def group_events(
+    const int64_t[::1] offsets, # IN   [keys + 1]
+    const int64_t[::1] time,    # IN   [events] ascending within a key
+    int64_t width,
+):
+    """Events of one key in one stretch: where those of each group begin, and the end; first ticks; keys."""
+    cdef Py_ssize_t keys = offsets.shape[0] - 1, key, groups = 0
+    cdef int64_t event, last
+    if keys < 0 or offsets[0] != 0 or offsets[keys] != time.shape[0] or width < 1:
+        raise ValueError("offsets do not fit the events")
+    first, start, of_key = (np.empty(time.shape[0] + 1, np.int64) for _ in range(3))
+    cdef int64_t[::1] firsts = first, starts = start, keys_of = of_key
+    with nogil:
+        for key in range(keys):
+            event = offsets[key]
+            while event < offsets[key + 1]:
+                firsts[groups], starts[groups], keys_of[groups] = event, tile_start(time[event], width), key
+                groups += 1
+                last = tile_last(time[event], width)
+                event += 1
+                while event < offsets[key + 1] and time[event] <= last:
+                    event += 1
+        firsts[groups] = time.shape[0]
+    return first[: groups + 1], start[:groups], of_key[:groups]
+
+
+def grow_trees(
+    measures,                       # IN   (kind, mask, values, counted) of each column
+    const int64_t[::1] time,        # IN   [events] ascending within a key
+    const int64_t[::1] created,     # IN   [events]
+    const int64_t[::1] widths,      # IN   [levels + 1] finest first, the root's behind them
+    int64_t leaf,
+    groups,                         # IN   of each level and the root: firsts and starts as of group_events, and the packed nodes that are there
+):
+    """The nodes that change: the number of the root's group, level, first tick, bytes."""
+    cdef Grower grower = Grower(measures, time, created, widths, leaf, groups)
+    with nogil:
+        grower.grow_all()
+    return grower.tell()
+
+
+_NO_WORDS = np.empty(0, np.int64)
+_NO_FLAGS = np.empty(0, np.uint8)
