@@ -21,9 +21,9 @@ from mlstore.engine.windows.events import Events
 from mlstore.engine.windows.kept import KeptTiles
 from mlstore.engine.windows.plan import Moments
 from mlstore.engine.windows.single import SinglePlan
-from mlstore.engine.windows.tilekeeping import NodesOfKey
 from mlstore.engine.windows.tilereading import lay, nodes_at
 from mlstore.engine.windows.tiles import KeptByKey, TilePlan, grow, tile_plan
+from mlstore.engine.windows.tilewatching import NodesOfKey
 from mlstore.errors import CorruptionError
 from tests.support.naive_tiles import plant_naively
 

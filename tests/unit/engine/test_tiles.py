@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 import mlstore as ml
-from mlstore.engine.windows.tilekeeping import live_mark, plans_over
+from mlstore.engine.windows.marks import live_mark
+from mlstore.engine.windows.tilekeeping import plans_over
 from mlstore.engine.windows.tiles import TILES, tile_plan
 
 NOW = datetime(2024, 5, 10, tzinfo=UTC)

@@ -1,12 +1,11 @@
 """Keeping tiles: the write step that lets the tiles of window views follow the rows of their source, in the same transaction.
 
-A mark says up to which state of the source the tiles of a view are right. Whatever changes the source without telling a keeper leaves the
-mark behind, so that nobody reads the tiles until they are filled in again. Only the line that has no ancestors keeps tiles.
+Events that are added wait beside the trees until there are enough of them; see `waiting`. Only the line that has no ancestors keeps tiles.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -15,40 +14,17 @@ import pyarrow as pa
 from mlstore.engine import limits
 from mlstore.engine.catalog import Catalog, Relation
 from mlstore.engine.history.block import Int64
-from mlstore.engine.history.offline import STATES, load_state, pack_owner
+from mlstore.engine.history.offline import load_state
 from mlstore.engine.session import ReadContext, WriteContext
 from mlstore.engine.windows.events import CREATED, EventFinder, Events, Wanted
+from mlstore.engine.windows.marks import Mark, drop_waiting, live_mark, load_waiting, put_entry, put_mark
 from mlstore.engine.windows.prefixes import first_prefixes, group_prefixes
 from mlstore.engine.windows.tiles import TILES, KeptByKey, TilePlan, grow, tile_plan
+from mlstore.engine.windows.waiting import NOTHING, join
 from mlstore.format.keys import Keys, decode_keys
-from mlstore.format.manifest import decode_fields, encode_fields
 from mlstore.format.order import order_rows
 from mlstore.schema.timestamps import NULL_TIME
-from mlstore.storage.keyspace import declare, prefix_end
-from mlstore.storage.transaction import Reader, Writer
-
-MARKS = declare("tile_marks")  # table of the window view | line -> [form, tick of the source, key it is filled in up to or nil: all]
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """Up to which tick of the source tiles are right, and for which keys: those below `until`, or, None, all."""
-
-    tick: int
-    until: bytes | None
-
-
-def load_mark(reader: Reader, plan: TilePlan, line: int) -> Mark | None:
-    """The mark; None: there is none, or tiles of this view were other ones then."""
-    packed = reader.get(MARKS, plan.prefix(line))
-    if packed is None:
-        return None
-    form, tick, until = decode_fields(packed)
-    return Mark(tick, until) if form == plan.form else None
-
-
-def put_mark(writer: Writer, plan: TilePlan, line: int, mark: Mark) -> None:
-    writer.put(MARKS, plan.prefix(line), encode_fields([plan.form, mark.tick, mark.until]))
+from mlstore.storage.keyspace import prefix_end
 
 
 def plans_over(catalog: Catalog, table: int) -> tuple[TilePlan, ...]:
@@ -61,48 +37,56 @@ def plans_over(catalog: Catalog, table: int) -> tuple[TilePlan, ...]:
     return catalog.remember(("tiles over", table), lambda: (find(),))[0]
 
 
-def live_mark(context: ReadContext, plan: TilePlan) -> Mark | None:
-    """The mark, if the tiles are right as of now for the keys it tells."""
-    scope = context.scope
-    if not scope.is_live or scope.ancestry:
-        return None
-    mark = load_mark(context.reader, plan, scope.line)
-    return mark if mark is not None and mark.tick == load_state(context.reader, plan.source.relation.table, scope.line).tick else None
+class Follower:
+    """The tiles of one view, which follow one write to its source."""
 
+    def __init__(self, context: WriteContext, plan: TilePlan, mark: Mark) -> None:
+        self.plan = plan
+        self._context = context
+        self._line = context.scope.line
+        self._mark = mark
+        self._added: list[KeptByKey] = []
+        self._events = 0
 
-@dataclass(frozen=True, slots=True)
-class NodesOfKey:
-    """The nodes of one key in the file."""
+    def add(self, kept: KeptByKey) -> None:
+        """Events were written."""
+        self._added.append(kept)
+        self._events += len(kept.events)
+        if self._mark.until is not None or self._events >= limits.TILE_WAITING_EVENTS:
+            self.grow()
 
-    reader: Reader
-    plan: TilePlan
-    prefix: bytes
-    key: bytes
+    def grow(self) -> None:
+        """Put all that waits, and what was added, into the trees."""
+        waiting = load_waiting(self._context.writer, self.plan, self._line, self._mark.waiting)
+        if waiting:
+            drop_waiting(self._context.writer, self.plan, self._line)
+            self._mark = replace(self._mark, waiting=NOTHING)
+        if waiting or self._added:
+            _grow(self._context, self.plan, self._mark, join([*waiting, *self._added]), anew=False)
+        self._added, self._events = [], 0
 
-    def clear(self) -> None:
-        assert isinstance(self.reader, Writer)
-        start = self.prefix + self.key
-        self.reader.delete_range(TILES, start, prefix_end(start))
+    def move(self, tick: int) -> Mark:
+        """Move the mark on to what the source is now."""
+        waiting = self._mark.waiting
+        moved = replace(self._mark, waiting=replace(waiting, tick=tick)) if waiting.digests else replace(self._mark, tick=tick)
+        put_mark(self._context.writer, self.plan, self._line, moved)
+        return moved
 
-
-class Watch:
-    """Whether the tiles of a view may be read; what the file said last is understood once."""
-
-    def __init__(self, plan: TilePlan) -> None:
-        self._plan = plan
-        self._seen: tuple[bytes | None, bytes | None, bool] = (None, None, False)
-
-    def is_live(self, context: ReadContext) -> bool:
-        """Whether all keys have tiles, as of now."""
-        if not context.scope.is_live or context.scope.ancestry:
-            return False
-        line = context.scope.line
-        mark = context.reader.get(MARKS, self._plan.prefix(line))
-        state = context.reader.get(STATES, pack_owner(self._plan.source.relation.table, line))
-        if (mark, state) != self._seen[:2]:
-            found = live_mark(context, self._plan)
-            self._seen = mark, state, found is not None and found.until is None
-        return self._seen[2]
+    def settle(self, tick: int, touched: Sequence[Keys]) -> None:
+        """Make the trees of touched keys of the source anew, and move the mark on to what the source is now."""
+        waiting = self._mark.waiting
+        if self._added:
+            kept = join(self._added)
+            most = waiting.most + int(np.diff(kept.offsets).max())
+            is_full = len(waiting.digests) >= limits.TILE_WAITING or waiting.events + self._events >= limits.TILE_WAITING_EVENTS
+            if not is_full and most <= limits.TILE_WAITING_OF_KEY and not touched:
+                self._mark = replace(self._mark, waiting=put_entry(self._context.writer, self.plan, self._line, waiting, kept))
+                self._added = []
+        if self._added or touched:
+            self.grow()
+        for keys in touched:
+            fill(self._context, self.plan, keys if self.plan.source.is_whole else _entities(self.plan, keys)[0], self._mark)
+        self.move(tick)
 
 
 class Keeper:
@@ -112,7 +96,7 @@ class Keeper:
         self._context = context
         self._source = source
         marks = ((plan, live_mark(context, plan)) for plan in plans_over(context.catalog, source.table))
-        self._live = [(plan, mark) for plan, mark in marks if mark is not None]
+        self._live = [Follower(context, plan, mark) for plan, mark in marks if mark is not None]
         self._before = load_state(context.writer, source.table, context.scope.line) if self._live else None
         self._added = 0
         self._hidden = 0
@@ -129,11 +113,12 @@ class Keeper:
         self._added += len(time)
         if self._added > limits.TILE_ROWS:
             self._live = []
-        for plan, mark in self._live:
+        for follower in self._live:
+            plan = follower.plan
             entities, order, starts = _by_entity(plan, keys, offsets, time, created)
             rows = columns_of(plan, keys, offsets, columns, order)
             kept = plan.keep(Events(starts, time[order], created[order], rows), created[order])
-            _grow(self._context, plan, mark, KeptByKey(entities.encoded(), starts, kept), anew=False)
+            follower.add(KeptByKey(entities.encoded(), starts, kept).below(None))
 
     def hidden(self, rows: int, keys: Keys) -> None:
         """Rows of these keys of the source were hidden."""
@@ -147,10 +132,13 @@ class Keeper:
         """Rows of these keys of the source were erased: what tiles tell of them goes, whether they are right or not."""
         self._is_counted = False
         self._touched.append(keys)
+        for follower in self._live:
+            follower.grow()
         for plan in plans_over(self._context.catalog, self._source.table):
+            drop_waiting(self._context.writer, plan, self._context.scope.line)
             entities = keys if plan.source.is_whole else _entities(plan, keys)[0]
             for key in entities.encoded():
-                NodesOfKey(self._context.writer, plan, plan.prefix(self._context.scope.line), key).clear()
+                _clear(self._context, plan, key)
 
     def settle(self) -> None:
         """Make what was touched anew, and move the marks on; not where anything else has changed the source."""
@@ -161,11 +149,8 @@ class Keeper:
         as_told = after.rows == self._before.rows + self._added - self._hidden
         if self._is_counted and not (as_told and after.deleted_rows == self._before.deleted_rows + self._hidden):
             return
-        for plan, mark in self._live:
-            for touched in self._touched:
-                entities = touched if plan.source.is_whole else _entities(plan, touched)[0]
-                fill(context, plan, entities, mark)
-            put_mark(context.writer, plan, context.scope.line, replace(mark, tick=after.tick))
+        for follower in self._live:
+            follower.settle(after.tick, self._touched)
 
 
 @contextmanager
@@ -181,9 +166,24 @@ def fill(context: WriteContext, plan: TilePlan, keys: Keys, mark: Mark) -> None:
     if mark.until is not None:
         keys = keys.slice(0, keys.lower_bound(mark.until))
     for encoded in keys.encoded():
-        NodesOfKey(context.writer, plan, plan.prefix(context.scope.line), encoded).clear()
+        _clear(context, plan, encoded)
     for piece in kept_events(context, plan, keys):
         _grow(context, plan, mark, piece, anew=True)
+
+
+def _clear(context: WriteContext, plan: TilePlan, key: bytes) -> None:
+    """Remove the tree of a key."""
+    start = plan.prefix(context.scope.line) + key
+    context.writer.delete_range(TILES, start, prefix_end(start))
+
+
+def settled(context: WriteContext, plan: TilePlan, mark: Mark) -> Mark:
+    """The mark once all that waits has been put into the trees."""
+    if not mark.waiting.digests:
+        return mark
+    follower = Follower(context, plan, mark)
+    follower.grow()
+    return follower.move(mark.right_at)
 
 
 def next_keys(context: ReadContext, plan: TilePlan, low: bytes, most: int) -> Keys:

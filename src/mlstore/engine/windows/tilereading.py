@@ -17,8 +17,8 @@ from mlstore.engine.windows.kept import KeptTiles
 from mlstore.engine.windows.measures import finish, is_kept
 from mlstore.engine.windows.plan import FIRST_TICK
 from mlstore.engine.windows.single import SinglePlan
-from mlstore.engine.windows.tilekeeping import NodesOfKey, Watch
 from mlstore.engine.windows.tiles import CURE, TILES, Measure, TilePlan, has_children, tile_plan
+from mlstore.engine.windows.tilewatching import GrownNodes, NodesOfKey, Watch
 from mlstore.errors import CorruptionError
 from mlstore.format.keys import Factorized
 from mlstore.format.keyvector import encode_int
@@ -53,7 +53,7 @@ class LivePlan:
         if self.single is None:
             return {}
         spans = self.single.spans(moment)
-        nodes = None if key is None else NodesOfKey(context.reader, self.plan, self.plan.prefix(context.scope.line), key)
+        nodes = None if key is None else NodesOfKey(self.watch.nodes(context, [key]), self.plan, self.plan.prefix(context.scope.line), key)
         *tiles, time, measures = lay(self.plan, [] if nodes is None else list(nodes_at(nodes, spans)))
         values = self.single.from_records(spans, KeptTiles(*tiles), time, measures)
         return {output.name: value for output, value in zip(self.kept, values, strict=True)}
@@ -62,7 +62,7 @@ class LivePlan:
 def live_plan(context: ReadContext, relation: Relation, numbers: Sequence[int]) -> LivePlan | None:
     """What answers these outputs from tiles; None: tiles do not serve here and now."""
     ready = relation.remember(("live", tuple(numbers)), lambda: (_live_plan(relation, numbers),))[0]
-    return ready if ready is not None and ready.watch.is_live(context) else None
+    return ready if ready is not None and ready.watch.is_right(context) else None
 
 
 def _live_plan(relation: Relation, numbers: Sequence[int]) -> LivePlan | None:
@@ -79,13 +79,14 @@ def answer_live(context: ReadContext, relation: Relation, numbers: Sequence[int]
     if ready.kept:
         # Who has a null key is answered as a key without events.
         codes = pa.array(np.where(asked.codes < 0, len(asked.keys), asked.codes))
-        found = answer_from_tiles(context.reader, ready.plan, context.scope.line, [*asked.keys.encoded(), None], moment, ready.kept)
+        keys = [*asked.keys.encoded(), None]
+        found = answer_from_tiles(ready.watch.nodes(context, keys), ready.plan, context.scope.line, keys, moment, ready.kept)
         answers |= {output.name: column.take(codes) for output, column in zip(ready.kept, found, strict=True)}
     return [answers[output.name] for output in ready.outputs]
 
 
 def answer_from_tiles(
-    reader: Reader, plan: TilePlan, line: int, keys: Sequence[bytes | None], moment: int, outputs: Sequence[Output]
+    reader: Reader | GrownNodes, plan: TilePlan, line: int, keys: Sequence[bytes | None], moment: int, outputs: Sequence[Output]
 ) -> list[pa.Array]:
     """These outputs, which must be among those that tiles keep, for each key (as it stands in the file; None: none) at one moment."""
     windows = list(dict.fromkeys(output.window for output in outputs))

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,8 +51,8 @@ class Kept:
     def __len__(self) -> int:
         return len(self.time)
 
-    def where(self, chosen: NDArray[np.bool_]) -> "Kept":
-        """Those that are chosen."""
+    def take(self, chosen: NDArray[Any]) -> "Kept":
+        """Some of them: a mask, or their places."""
         return Kept(
             self.time[chosen],
             self.created[chosen],
@@ -75,7 +76,7 @@ class KeptByKey:
         if chosen.all():
             return self
         keys = [key for key, is_chosen in zip(self.keys, chosen.tolist(), strict=True) if is_chosen]
-        return KeptByKey(keys, np.append(0, np.cumsum(counts[chosen])), self.events.where(np.repeat(chosen, counts)))
+        return KeptByKey(keys, np.append(0, np.cumsum(counts[chosen])), self.events.take(np.repeat(chosen, counts)))
 
 
 @dataclass(frozen=True, slots=True)

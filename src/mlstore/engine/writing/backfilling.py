@@ -4,10 +4,13 @@ Writes that come in between are followed for the keys that are done already. A k
 next backfill goes on from there. Until the mark says that all keys are done nobody reads the tiles.
 """
 
+from dataclasses import replace
+
 from mlstore.engine import limits
 from mlstore.engine.history.offline import load_state
 from mlstore.engine.session import Session, WriteContext
-from mlstore.engine.windows.tilekeeping import Mark, fill, live_mark, next_keys, put_mark
+from mlstore.engine.windows.marks import Mark, drop_waiting, live_mark, put_mark
+from mlstore.engine.windows.tilekeeping import fill, next_keys, settled
 from mlstore.engine.windows.tiles import TILES, TilePlan, tile_plan
 from mlstore.engine.writing.ingest import Progress
 from mlstore.errors import UsageError
@@ -62,6 +65,7 @@ def _plan(context: WriteContext, name: str) -> TilePlan | None:
 def _start(context: WriteContext, plan: TilePlan) -> Mark:
     prefix = plan.prefix(context.scope.line)
     context.writer.delete_range(TILES, prefix, prefix_end(prefix))
+    drop_waiting(context.writer, plan, context.scope.line)
     mark = Mark(load_state(context.writer, plan.source.relation.table, context.scope.line).tick, b"")
     put_mark(context.writer, plan, context.scope.line, mark)
     return mark
@@ -69,11 +73,12 @@ def _start(context: WriteContext, plan: TilePlan) -> Mark:
 
 def _step(context: WriteContext, plan: TilePlan, mark: Mark) -> tuple[int, bool]:
     """Fill in the next keys, as many as one transaction bears; how many, and whether all are done now."""
+    mark = settled(context, plan, mark)
     done, until = 0, mark.until
     while until is not None and context.writer.dirty_bytes < limits.STAGE_BYTES:
         keys = next_keys(context, plan, until, STEP_KEYS)
         fill(context, plan, keys, Mark(mark.tick, None))
         done += len(keys)
         until = prefix_end(keys.encoded_at(len(keys) - 1)) if len(keys) == STEP_KEYS else None
-    put_mark(context.writer, plan, context.scope.line, Mark(mark.tick, until))
+    put_mark(context.writer, plan, context.scope.line, replace(mark, until=until))
     return done, until is None
