@@ -213,6 +213,8 @@ def test_online_is_training_is_the_plain_rows(data: st.DataObject, *, is_view: b
         patch.setattr("mlstore.engine.limits.WINDOW_STRETCH", 3)
         patch.setattr("mlstore.engine.limits.TILE_LEAF", data.draw(st.sampled_from([1, 3, 64])))
         patch.setattr("mlstore.engine.writing.backfilling.STEP_KEYS", 1)
+        for limit, sizes in {"TILE_WAITING": [0, 2, 32], "TILE_WAITING_EVENTS": [5, 20, 1 << 14], "TILE_WAITING_OF_KEY": [3, 256]}.items():
+            patch.setattr(f"mlstore.engine.limits.{limit}", data.draw(st.sampled_from(sizes)))
         machine = Machine(
             Path(folder) / "w.mls",
             is_view=is_view,
@@ -224,6 +226,7 @@ def test_online_is_training_is_the_plain_rows(data: st.DataObject, *, is_view: b
             if place == view_at:
                 machine.apply(Step("late view", ()))
             machine.apply(step)
+            machine.store.verify()
         machine.apply(Step("late view", ()))
         machine.check(moments)
         machine.apply(Step("backfill", ()))

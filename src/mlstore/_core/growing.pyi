@@ -1,4 +1,4 @@
-"""Growing: new events put into packed nodes of the trees of tiles of many keys. docs/format.md tells what trees and nodes are."""
+"""Growing: new events put into packed nodes of the trees of tiles of many keys; docs/format.md tells their bytes and names."""
 
 from collections.abc import Sequence
 
@@ -7,21 +7,28 @@ from numpy.typing import NDArray
 
 Int64 = NDArray[np.int64]
 Measure = tuple[int, int, Int64, NDArray[np.uint8]]
-Group = tuple[Int64, Int64, Sequence[bytes | None]]
 
-def group_events(offsets: Int64, time: Int64, width: int) -> tuple[Int64, Int64, Int64]:
-    """Events of one key in one stretch are a group: where each begins, and the end [groups + 1]; first ticks; keys [groups].
+class Growth:
+    """Events on their way into trees: `wanted` and `take` until nothing is missing, or neither where there are no trees; then `nodes`.
 
-    Events ascend within a key. A stretch that begins before the least tick starts there.
+    Each key has events, which ascend by (time, created), all written after those that its tree holds. Each column must tell of each event
+    whether it counts. widths: finest first, the root's behind them. leaf: how many events a leaf above the finest level holds at most.
+    heads: what the names of a key's nodes begin with. ValueError: what was taken is no node of its place.
     """
 
-def grow_trees(
-    measures: Sequence[Measure], time: Int64, created: Int64, widths: Int64, leaf: int, groups: Sequence[Group]
-) -> list[tuple[int, int, int, bytes]]:
-    """The nodes that change when events are added: the number of the root's group, level, first tick, bytes; children before parents.
-
-    All events were written after those that the trees hold, and ascend by (time, created) within a key. widths: finest first, the root's
-    behind them. leaf: how many events a leaf above the finest level holds at most. groups: for each level and the root the firsts and the
-    starts of `group_events`, and the packed node of each, None where there is none; below a leaf there is none. Each column must tell of
-    each event whether it counts. ValueError: a node is not of this form.
-    """
+    def __init__(
+        self,
+        measures: Sequence[Measure],
+        offsets: Int64,
+        time: Int64,
+        created: Int64,
+        widths: Int64,
+        leaf: int,
+        heads: list[bytes],
+    ) -> None: ...
+    def wanted(self) -> list[bytes]:
+        """The names of the nodes that are needed next; none: nothing is missing."""
+    def take(self, values: Sequence[bytes | None]) -> None:
+        """The nodes of these names; None: there is none."""
+    def nodes(self) -> list[tuple[bytes, bytes]]:
+        """The nodes that change, by name, children before parents."""

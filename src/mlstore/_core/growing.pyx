@@ -1,7 +1,7 @@
 """Growing: new events put into packed nodes of the trees of tiles of many keys."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
@@ -14,11 +14,14 @@ from mlstore._core.words cimport Words
 
 
 cdef struct Groups:
-    int64_t count
+    int64_t count               # groups of events that lie in one stretch of a level, in a tree or below a node that has children
+    int64_t capacity
     int64_t at                  # the next one that may be looked at
-    const int64_t* first        # [count + 1] the first event
-    const int64_t* start        # [count] the first tick
-    const uint8_t** node        # [count] the packed node; NULL: there is none
+    int64_t* first              # [capacity] the first event
+    int64_t* last               # [capacity] behind its last
+    int64_t* start              # [capacity] the first tick
+    int64_t* owner              # [capacity] the key
+    const uint8_t** node        # [capacity] the packed node; NULL: there is none
 
 
 cdef struct Room:
@@ -51,14 +54,15 @@ cdef class Bytes:
         return self.place + self.count - count
 
 
-cdef class Grower:
-    """Grows one tree after the other. Nodes that change are told children first."""
+cdef class Growth:
+    """Events on their way into trees: first the nodes that they meet are asked for, level after level; then all that change are made."""
     cdef Layout given           # the new events
     cdef Layout layout          # the events of one leaf: those that it had and new ones, in total order
     cdef Tiles tiles
+    cdef list heads
     cdef list kept              # what is pointed into
-    cdef int root
-    cdef int64_t leaf, words, valued
+    cdef int root, level        # level: whose nodes are asked for; -1: none any more
+    cdef int64_t leaf, words, valued, owner
     cdef int64_t widths[MOST_LEVELS + 1]
     cdef Groups groups[MOST_LEVELS + 1]
     cdef Room rooms[MOST_LEVELS + 1]
@@ -70,53 +74,117 @@ cdef class Grower:
     cdef int64_t* leaf_values   # [columns, capacity]
     cdef uint8_t* leaf_counted  # [columns, capacity]
     cdef Bytes packed
-    cdef Words told             # of each node: level, first tick, bytes
+    cdef Words told             # of each node: key, level, first tick, bytes
 
-    def __cinit__(self, measures, const int64_t[::1] time, const int64_t[::1] created, const int64_t[::1] widths, int64_t leaf, groups):
+    def __cinit__(
+        self,
+        measures,                       # IN   (kind, mask, values, counted) of each column
+        const int64_t[::1] offsets,     # IN   [keys + 1]
+        const int64_t[::1] time,        # IN   [events] ascending within a key
+        const int64_t[::1] created,     # IN   [events]
+        const int64_t[::1] widths,      # IN   [levels + 1] finest first, the root's behind them
+        int64_t leaf,
+        list heads,                     # IN   [keys] what the names of a key's nodes begin with
+    ):
+        cdef Py_ssize_t m, key, keys = offsets.shape[0] - 1
         cdef int level
-        cdef Py_ssize_t m
-        cdef int64_t group, count
-        cdef const int64_t[::1] first, start
-        if not 1 < widths.shape[0] <= MOST_LEVELS + 1 or leaf < 1 or len(groups) != widths.shape[0]:
+        if not 1 < widths.shape[0] <= MOST_LEVELS + 1 or leaf < 1:
             raise ValueError("a tree has a root, levels below it, and leaves that hold an event")
-        if created.shape[0] != time.shape[0] or not time.shape[0]:
+        if created.shape[0] != time.shape[0] or not time.shape[0] or len(heads) != keys:
             raise ValueError("arrays differ in length")
+        if keys < 1 or offsets[0] != 0 or offsets[keys] != time.shape[0]:
+            raise ValueError("offsets do not fit the events")
         self.given = Layout(measures, time.shape[0])
         self.layout = Layout([(kind, mask, _NO_WORDS, _NO_FLAGS) for kind, mask, _, _ in measures], -1)
         self.words, self.leaf, self.root = self.layout.words, leaf, <int> widths.shape[0] - 1
-        self.valued = sum(kind != ROWS for kind, _, _, _ in measures)
-        self.tiles = Tiles(widths[: self.root], self.words)
-        self.packed, self.told = Bytes(), Words()
-        self.time, self.created = &time[0], &created[0]
-        self.kept = [time, created, groups]
         for m in range(self.given.count):
+            self.valued += self.given.measures[m].kind != ROWS
             if self.given.measures[m].counted == NULL:
                 raise ValueError("a column that does not tell what counts")
+        self.tiles = Tiles(widths[: self.root], self.words)
+        self.packed, self.told = Bytes(), Words()
+        self.time, self.created, self.heads, self.level = &time[0], &created[0], heads, self.root
+        self.kept = [time, created]
         for level in range(self.root + 1):
             self.widths[level] = widths[level]
-            first, start, nodes = groups[level]
-            count = start.shape[0]
-            if first.shape[0] != count + 1 or len(nodes) != count or not count or first[0] != 0 or first[count] != time.shape[0]:
-                raise ValueError("groups do not fit the events")
-            self.groups[level].first, self.groups[level].start, self.groups[level].count = &first[0], &start[0], count
-            self.groups[level].node = <const uint8_t**> malloc(count * sizeof(uint8_t*))
-            if self.groups[level].node == NULL:
-                raise MemoryError
-            for group in range(count):
-                if first[group] >= first[group + 1]:
-                    raise ValueError("a group without events")
-                self.groups[level].node[group] = self.checked(nodes[group], level)
+        for key in range(keys):
+            if offsets[key] >= offsets[key + 1]:
+                raise ValueError("a key without events")
+            self.group(self.root, key, offsets[key], offsets[key + 1])
 
     def __dealloc__(self):
         cdef int level
         for level in range(MOST_LEVELS + 1):
             free(self.rooms[level].start)
             free(self.rooms[level].record)
+            free(self.groups[level].first)
+            free(self.groups[level].last)
+            free(self.groups[level].start)
+            free(self.groups[level].owner)
             free(self.groups[level].node)
         free(self.leaf_time)
         free(self.leaf_created)
         free(self.leaf_values)
         free(self.leaf_counted)
+
+    def wanted(self):
+        """The names of the nodes that are needed next; none: nothing is missing."""
+        cdef int64_t group
+        cdef Groups* groups
+        if self.level < 0:
+            return []
+        groups = &self.groups[self.level]
+        return [name_of(self.heads[groups.owner[group]], self.level, groups.start[group]) for group in range(groups.count)]
+
+    def take(self, values):
+        """The nodes of these names; None: there is none."""
+        cdef int64_t group
+        cdef Groups* groups
+        if self.level < 0 or len(values) != self.groups[self.level].count:
+            raise ValueError("nodes that nobody asked for")
+        groups = &self.groups[self.level]
+        self.kept.append(values)
+        for group in range(groups.count):
+            groups.node[group] = self.checked(values[group], self.level)
+            if groups.node[group] != NULL and groups.node[group][0] == INNER:
+                self.group(self.level - 1, groups.owner[group], groups.first[group], groups.last[group])
+        self.level -= 1
+        if self.level >= 0 and not self.groups[self.level].count:
+            self.level = -1
+
+    def nodes(self):
+        """The nodes that change, by name, children before parents: once nothing is missing, or as if there were no trees yet."""
+        cdef int level
+        if 0 <= self.level < self.root:
+            raise ValueError("nodes are missing")
+        self.told.count = self.packed.count = 0
+        for level in range(self.root + 1):
+            self.groups[level].at = 0
+        with nogil:
+            self.grow_all()
+        return self.tell()
+
+    cdef int group(self, int level, int64_t owner, int64_t first, int64_t last) except -1:
+        """Cut the events [first, last) of a key into groups of a level."""
+        cdef Groups* groups = &self.groups[level]
+        cdef int64_t last_tick
+        while first < last:
+            if groups.count == groups.capacity:
+                groups.capacity = max(64, 2 * groups.capacity)
+                groups.first = <int64_t*> grown(groups.first, 8 * groups.capacity)
+                groups.last = <int64_t*> grown(groups.last, 8 * groups.capacity)
+                groups.start = <int64_t*> grown(groups.start, 8 * groups.capacity)
+                groups.owner = <int64_t*> grown(groups.owner, 8 * groups.capacity)
+                groups.node = <const uint8_t**> grown(groups.node, sizeof(uint8_t*) * groups.capacity)
+            groups.first[groups.count], groups.owner[groups.count], groups.node[groups.count] = first, owner, NULL
+            groups.start[groups.count] = tile_start(self.time[first], self.widths[level])
+            last_tick = tile_last(self.time[first], self.widths[level])
+            first += 1
+            while first < last and self.time[first] <= last_tick:
+                first += 1
+            groups.last[groups.count] = first
+            groups.count += 1
+        return 0
 
     cdef const uint8_t* checked(self, bytes packed, int level) except? NULL:
         """The node as it lies there, if its head fits its place and its size."""
@@ -133,6 +201,7 @@ cdef class Grower:
     cdef int grow_all(self) except -1 nogil:
         cdef int64_t group
         for group in range(self.groups[self.root].count):
+            self.owner = self.groups[self.root].owner[group]
             self.grow(self.root, group, NULL)
         return 0
 
@@ -140,7 +209,7 @@ cdef class Grower:
         """Add events to a node or make it; record: OUT of the tile that it then stands for, of a root none."""
         cdef Groups* below
         cdef const uint8_t* node = self.groups[level].node[group]
-        cdef int64_t first = self.groups[level].first[group], last = self.groups[level].first[group + 1]
+        cdef int64_t first = self.groups[level].first[group], last = self.groups[level].last[group]
         cdef int64_t start = self.groups[level].start[group], old = 0, count = 0
         cdef uint32_t children
         cdef const int64_t* starts
@@ -292,10 +361,10 @@ cdef class Grower:
         return 0
 
     cdef uint8_t* put_head(self, uint8_t kind, int level, int64_t start, int64_t size, uint16_t columns, uint32_t count) except NULL nogil:
-        cdef int64_t told[3]
+        cdef int64_t told[4]
         cdef uint8_t* node
-        told[0], told[1], told[2] = level, start, size
-        self.told.append(told, 3)
+        told[0], told[1], told[2], told[3] = self.owner, level, start, size
+        self.told.append(told, 4)
         node = self.packed.more(size)
         node[0], node[1] = kind, <uint8_t> level
         memcpy(node + 2, &columns, 2)
@@ -328,60 +397,39 @@ cdef class Grower:
         return 0
 
     cdef list tell(self):
-        cdef int64_t node, root = 0, place = 0, size
+        cdef int64_t node, place = 0
+        cdef const int64_t* told
         cdef list nodes = []
-        for node in range(self.told.count // 3):
-            size = self.told.words[3 * node + 2]
-            packed = PyBytes_FromStringAndSize(<const char*> self.packed.place + place, size)
-            nodes.append((root, self.told.words[3 * node], self.told.words[3 * node + 1], packed))
-            root += self.told.words[3 * node] == self.root
-            place += size
+        for node in range(self.told.count // 4):
+            told = self.told.words + 4 * node
+            packed = PyBytes_FromStringAndSize(<const char*> self.packed.place + place, told[3])
+            nodes.append((name_of(self.heads[told[0]], <int> told[1], told[2]), packed))
+            place += told[3]
         return nodes
+
+
+cdef void* grown(void* place, size_t size) except NULL:
+    place = realloc(place, size)
+    if place == NULL:
+        raise MemoryError
+    return place
+
+
+cdef bytes name_of(bytes head, int level, int64_t start):
+    """What a node is called in the file: behind the head the level, and the first tick so that names are ordered as ticks are."""
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(head), i
+    cdef uint64_t word = <uint64_t> start ^ (<uint64_t> 1 << 63)
+    cdef bytes name = PyBytes_FromStringAndSize(NULL, size + 9)
+    cdef uint8_t* place = <uint8_t*> PyBytes_AS_STRING(name)
+    memcpy(place, PyBytes_AS_STRING(head), size)
+    place[size] = <uint8_t> level
+    for i in range(8):
+        place[size + 1 + i] = <uint8_t> (word >> (56 - 8 * i))
+    return name
 
 
 cdef inline bint comes_before(int64_t time, int64_t created, int64_t other_time, int64_t other_created) noexcept nogil:
     return time < other_time or (time == other_time and created < other_created)
-
-
-def group_events(
-    const int64_t[::1] offsets, # IN   [keys + 1]
-    const int64_t[::1] time,    # IN   [events] ascending within a key
-    int64_t width,
-):
-    """Events of one key in one stretch: where those of each group begin, and the end; first ticks; keys."""
-    cdef Py_ssize_t keys = offsets.shape[0] - 1, key, groups = 0
-    cdef int64_t event, last
-    if keys < 0 or offsets[0] != 0 or offsets[keys] != time.shape[0] or width < 1:
-        raise ValueError("offsets do not fit the events")
-    first, start, of_key = (np.empty(time.shape[0] + 1, np.int64) for _ in range(3))
-    cdef int64_t[::1] firsts = first, starts = start, keys_of = of_key
-    with nogil:
-        for key in range(keys):
-            event = offsets[key]
-            while event < offsets[key + 1]:
-                firsts[groups], starts[groups], keys_of[groups] = event, tile_start(time[event], width), key
-                groups += 1
-                last = tile_last(time[event], width)
-                event += 1
-                while event < offsets[key + 1] and time[event] <= last:
-                    event += 1
-        firsts[groups] = time.shape[0]
-    return first[: groups + 1], start[:groups], of_key[:groups]
-
-
-def grow_trees(
-    measures,                       # IN   (kind, mask, values, counted) of each column
-    const int64_t[::1] time,        # IN   [events] ascending within a key
-    const int64_t[::1] created,     # IN   [events]
-    const int64_t[::1] widths,      # IN   [levels + 1] finest first, the root's behind them
-    int64_t leaf,
-    groups,                         # IN   of each level and the root: firsts and starts as of group_events, and the packed nodes that are there
-):
-    """The nodes that change: the number of the root's group, level, first tick, bytes."""
-    cdef Grower grower = Grower(measures, time, created, widths, leaf, groups)
-    with nogil:
-        grower.grow_all()
-    return grower.tell()
 
 
 _NO_WORDS = np.empty(0, np.int64)

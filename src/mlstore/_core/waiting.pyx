@@ -72,11 +72,11 @@ def pick_waiting(
     bytes key,
     has_values,                 # IN   of each column, whether it has words
 ):
-    """The events of a key as they were written: times, created, words of each column (none: empty), flags of each; None: there are none."""
+    """The events of a key as they were written: whether they ascend, times, created, words of each column (none: empty), flags of each."""
     cdef Py_ssize_t count = len(packed), number, column, columns = len(has_values)
     cdef int64_t valued = sum(map(bool, has_values)), events = 0, place = 0, taken, into
     cdef const uint8_t* name = <const uint8_t*> PyBytes_AS_STRING(key)
-    cdef int64_t[::1] words
+    cdef int64_t[::1] words, times, known
     cdef uint8_t[::1] flags
     cdef Entry* entry
     cdef Entry* entries = <Entry*> malloc(max(1, count) * sizeof(Entry))
@@ -107,6 +107,10 @@ def pick_waiting(
                 memcpy(&flags[place], entry.bytes + into + entry.first, taken)
                 into += entry.events
             place += taken
-        return time, created, values, counted
+        times, known = time, created
+        for place in range(1, events):
+            if times[place - 1] > times[place] or (times[place - 1] == times[place] and known[place - 1] > known[place]):
+                return False, time, created, values, counted
+        return True, time, created, values, counted
     finally:
         free(entries)

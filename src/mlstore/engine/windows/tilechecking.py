@@ -8,6 +8,7 @@ from mlstore.engine.windows.marks import Mark, live_mark, load_waiting
 from mlstore.engine.windows.tilekeeping import kept_events, next_keys
 from mlstore.engine.windows.tiles import TILES, TilePlan, grow, tile_plan
 from mlstore.engine.windows.waiting import join
+from mlstore.errors import CorruptionError
 from mlstore.storage.keyspace import prefix_end
 
 CHUNK_KEYS = 1024
@@ -21,7 +22,10 @@ def find_broken_tiles(context: ReadContext, relation: Relation) -> tuple[int, in
         return 0, 0
     prefix = plan.prefix(context.scope.line)
     looked_at = broken = 0
-    grown = _grown(context, plan, mark, prefix)
+    try:
+        grown = _grown(context, plan, mark, prefix)
+    except CorruptionError:
+        return 0, 1
     low: bytes | None = b""
     while low is not None and (mark.until is None or low < mark.until):
         keys = next_keys(context, plan, low, CHUNK_KEYS)

@@ -14,17 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlstore._core.growing import group_events, grow_trees
+from mlstore._core.growing import Growth
 from mlstore._core.tiles import KINDS
 from mlstore.engine import limits
 from mlstore.engine.catalog import Relation
-from mlstore.engine.history.block import NO_NUMBERS, Int64
+from mlstore.engine.history.block import Int64
 from mlstore.engine.windows.answering import plan_of, source_of
 from mlstore.engine.windows.events import Events, Source
 from mlstore.engine.windows.measures import Layout, is_kept, lay_out, read_measures
 from mlstore.engine.windows.plan import FIRST_TICK, LAST_TICK, WindowPlan
 from mlstore.errors import CorruptionError
-from mlstore.format.keyvector import encode_int
 from mlstore.storage.keyspace import declare
 
 TILES = declare("tiles")  # table of the window view | line | entity key | level u8 | first tick -> node
@@ -36,7 +35,6 @@ Measure = tuple[int, int, Int64, Flags]
 
 _OWNER = struct.Struct(">II")
 _INNER_HEAD = bytes([2])
-_SIGN = np.uint64(1 << 63)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,38 +164,15 @@ def grow(plan: TilePlan, prefix: bytes, kept: KeptByKey, get: GetNodes | None) -
     """
     if not kept.keys:
         return []
-    heads, events = [prefix + key for key in kept.keys], kept.events
-    widths, owners, groups = np.array(plan.widths, np.int64), NO_NUMBERS, list[tuple[Int64, Int64, list[bytes | None]]]()
-    is_above: NDArray[np.bool_] | None = None
-    for level in range(plan.root, -1, -1):
-        first, start, key = group_events(kept.offsets, events.time, plan.widths[level])
-        nodes: list[bytes | None] = [None] * len(start)
-        wanted = np.arange(len(start)) if level == plan.root else _below(first, groups[-1][0], is_above)
-        if get is not None and wanted.size:
-            names = node_keys([heads[owner] for owner in key[wanted].tolist()], level, start[wanted])
-            for place, packed in zip(wanted.tolist(), get(names), strict=True):
-                nodes[place] = packed
-        owners = key if level == plan.root else owners
-        is_above = np.fromiter((packed is not None and has_children(packed) for packed in nodes), np.bool_, len(nodes))
-        groups.append((first, start, nodes))
+    heads, events, widths = [prefix + key for key in kept.keys], kept.events, np.array(plan.widths, np.int64)
     time, created = map(np.ascontiguousarray, (events.time, events.created))
+    growth = Growth(contiguous(plan.measures(events)), kept.offsets, time, created, widths, limits.TILE_LEAF, heads)
     try:
-        grown = grow_trees(contiguous(plan.measures(events)), time, created, widths, limits.TILE_LEAF, groups[::-1])
+        while get is not None and (names := growth.wanted()):
+            growth.take(get(names))
     except ValueError as error:
         raise CorruptionError(f"a tile of {plan.relation.label} makes no sense: {error}", hint=CURE) from error
-    return [(heads[owners[root]] + bytes([level]) + encode_int(start), packed) for root, level, start, packed in grown]
-
-
-def _below(first: Int64, above: Int64, is_above: NDArray[np.bool_] | None) -> Int64:
-    """The groups that lie in groups of the level above which have children."""
-    assert is_above is not None
-    return np.flatnonzero(is_above[np.searchsorted(above, first[:-1], "right") - 1])
-
-
-def node_keys(heads: Sequence[bytes], level: int, starts: Int64) -> list[bytes]:
-    """Where nodes of a level lie in the file."""
-    middle, packed = bytes([level]), (starts.view(np.uint64) ^ _SIGN).astype(">u8").tobytes()
-    return [head + middle + packed[8 * place : 8 * place + 8] for place, head in enumerate(heads)]
+    return growth.nodes()
 
 
 def contiguous(measures: list[Measure]) -> list[Measure]:

@@ -94,6 +94,6 @@ def pick(plan: TilePlan, entries: Sequence[bytes], key: bytes) -> KeptByKey | No
         raise CorruptionError(f"events that wait for the tiles of {plan.relation.label} make no sense: {error}", hint=CURE) from error
     if found is None:
         return None
-    time, created, values, counted = found
+    is_ordered, time, created, values, counted = found
     kept = Kept(time, created, tuple(values), tuple(counted))
-    return KeptByKey([key], np.array([0, len(time)]), kept.take(np.lexsort((created, time))))
+    return KeptByKey([key], np.array([0, len(time)]), kept if is_ordered else kept.take(np.lexsort((created, time))))

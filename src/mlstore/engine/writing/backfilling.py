@@ -13,7 +13,7 @@ from mlstore.engine.windows.marks import Mark, drop_waiting, live_mark, put_mark
 from mlstore.engine.windows.tilekeeping import fill, next_keys, settled
 from mlstore.engine.windows.tiles import TILES, TilePlan, tile_plan
 from mlstore.engine.writing.ingest import Progress
-from mlstore.errors import UsageError
+from mlstore.errors import CorruptionError, UsageError
 from mlstore.storage.keyspace import prefix_end
 
 STEP_KEYS = 256
@@ -30,7 +30,7 @@ def backfill(session: Session, name: str, progress: Progress | None) -> int:
             plan = _plan(context, name)
             if plan is None:
                 return 0
-            mark = live_mark(context, plan)
+            mark = _live(context, plan)
             if mark is None:
                 restarts += 1
                 if restarts > MOST_RESTARTS:
@@ -62,6 +62,15 @@ def _plan(context: WriteContext, name: str) -> TilePlan | None:
     return tile_plan(relation)
 
 
+def _live(context: WriteContext, plan: TilePlan) -> Mark | None:
+    """The mark where tiles are right as far as they go; what waits beside them is put in."""
+    mark = live_mark(context, plan)
+    try:
+        return None if mark is None else settled(context, plan, mark)
+    except CorruptionError:  # they are made anew
+        return None
+
+
 def _start(context: WriteContext, plan: TilePlan) -> Mark:
     prefix = plan.prefix(context.scope.line)
     context.writer.delete_range(TILES, prefix, prefix_end(prefix))
@@ -73,7 +82,6 @@ def _start(context: WriteContext, plan: TilePlan) -> Mark:
 
 def _step(context: WriteContext, plan: TilePlan, mark: Mark) -> tuple[int, bool]:
     """Fill in the next keys, as many as one transaction bears; how many, and whether all are done now."""
-    mark = settled(context, plan, mark)
     done, until = 0, mark.until
     while until is not None and context.writer.dirty_bytes < limits.STAGE_BYTES:
         keys = next_keys(context, plan, until, STEP_KEYS)
