@@ -24,11 +24,15 @@ _PIECE = FixedFields(">QH")
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Up to which tick of the source trees are right, or were where events wait; for which keys: those below `until`, or, None, all."""
+    """Up to which tick of the source trees are right, or were where events wait; for which keys: those below `until`, or, None, all.
+
+    since: the trees of the other keys are right but for rows with this number of the sequence or a greater one; 0: they have none.
+    """
 
     tick: int
     until: bytes | None
     waiting: Waiting = NOTHING
+    since: int = 0
 
     @property
     def right_at(self) -> int:
@@ -45,10 +49,10 @@ def load_mark(reader: Reader, plan: TilePlan, line: int) -> Mark | None:
 def decode_mark(plan: TilePlan, packed: bytes) -> Mark | None:
     """The mark in these bytes; None: tiles of this view were other ones then."""
     fields = decode_fields(packed)
-    if len(fields) != 8 or not isinstance(fields[5], list) or not isinstance(fields[4], int) or fields[4] < 0:
+    if len(fields) != 9 or not isinstance(fields[6], list) or not isinstance(fields[5], int) or fields[5] < 0:
         raise CorruptionError(f"the mark of the tiles of {plan.relation.label} makes no sense", hint=CURE)
-    form, tick, until, waits, first, digests, events, most = fields
-    return Mark(tick, until, Waiting(waits, first, tuple(digests), events, most)) if form == plan.form else None
+    form, tick, until, since, waits, first, digests, events, most = fields
+    return Mark(tick, until, Waiting(waits, first, tuple(digests), events, most), since) if form == plan.form else None
 
 
 def live_mark(context: ReadContext, plan: TilePlan) -> Mark | None:
@@ -63,7 +67,17 @@ def live_mark(context: ReadContext, plan: TilePlan) -> Mark | None:
 def put_mark(writer: Writer, plan: TilePlan, line: int, mark: Mark) -> None:
     """Move the mark; entries that wait are put before."""
     waiting = mark.waiting
-    fields = [plan.form, mark.tick, mark.until, waiting.tick, waiting.first, list(waiting.digests), waiting.events, waiting.most]
+    fields = [
+        plan.form,
+        mark.tick,
+        mark.until,
+        mark.since,
+        waiting.tick,
+        waiting.first,
+        list(waiting.digests),
+        waiting.events,
+        waiting.most,
+    ]
     writer.put(MARKS, plan.prefix(line), encode_fields(fields))
 
 

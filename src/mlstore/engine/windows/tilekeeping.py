@@ -16,6 +16,7 @@ from mlstore.engine.catalog import Catalog, Relation
 from mlstore.engine.history.block import Int64
 from mlstore.engine.history.offline import load_state
 from mlstore.engine.session import ReadContext, WriteContext
+from mlstore.engine.versions import LIVE
 from mlstore.engine.windows.events import CREATED, EventFinder, Events, Wanted
 from mlstore.engine.windows.marks import Mark, drop_waiting, live_mark, load_waiting, put_entry, put_mark
 from mlstore.engine.windows.prefixes import first_prefixes, group_prefixes
@@ -37,6 +38,12 @@ def plans_over(catalog: Catalog, table: int) -> tuple[TilePlan, ...]:
     return catalog.remember(("tiles over", table), lambda: (find(),))[0]
 
 
+def keeps_tiles(context: ReadContext) -> bool:
+    """Whether the tiles of any window view are right here, which another line would have to do without."""
+    plans = (tile_plan(relation) for relation in context.catalog.windows())
+    return any(plan is not None and live_mark(context, plan) is not None for plan in plans)
+
+
 class Follower:
     """The tiles of one view, which follow one write to its source."""
 
@@ -55,6 +62,17 @@ class Follower:
         if self._mark.until is not None or self._events >= limits.TILE_WAITING_EVENTS:
             self.grow()
 
+    @property
+    def is_awake(self) -> bool:
+        """Whether the trees of any key are up to date."""
+        return self._mark.until != b""
+
+    def fall_behind(self, since: int) -> None:
+        """Rows with these numbers of the sequence are too many: trees catch up with them, key after key."""
+        self.grow()
+        if self._mark.until is None:
+            self._mark = replace(self._mark, until=b"", since=since)
+
     def grow(self) -> None:
         """Put all that waits, and what was added, into the trees."""
         waiting = load_waiting(self._context.writer, self.plan, self._line, self._mark.waiting)
@@ -62,7 +80,7 @@ class Follower:
             drop_waiting(self._context.writer, self.plan, self._line)
             self._mark = replace(self._mark, waiting=NOTHING)
         if waiting or self._added:
-            _grow(self._context, self.plan, self._mark, join([*waiting, *self._added]), anew=False)
+            _grow(self._context, self.plan, join([*waiting, *self._added]).below(self._mark.until), anew=False)
         self._added, self._events = [], 0
 
     def move(self, tick: int) -> Mark:
@@ -86,18 +104,22 @@ class Follower:
             self.grow()
         for keys in touched:
             fill(self._context, self.plan, keys if self.plan.source.is_whole else _entities(self.plan, keys)[0], self._mark)
+        if self._mark.since:
+            self._mark, _ = advance(self._context, self.plan, self._mark, limits.TILE_STEP_KEYS)
         self.move(tick)
 
 
 class Keeper:
     """Lets tiles follow one write to a source, from before its first change to after its last."""
 
-    def __init__(self, context: WriteContext, source: Relation) -> None:
+    def __init__(self, context: WriteContext, source: Relation, adding: int, since: int) -> None:
         self._context = context
         self._source = source
         marks = ((plan, live_mark(context, plan)) for plan in plans_over(context.catalog, source.table))
         self._live = [Follower(context, plan, mark) for plan, mark in marks if mark is not None]
         self._before = load_state(context.writer, source.table, context.scope.line) if self._live else None
+        for follower in self._live if adding > limits.TILE_ROWS else ():
+            follower.fall_behind(since)
         self._added = 0
         self._hidden = 0
         self._touched: list[Keys] = []
@@ -105,14 +127,16 @@ class Keeper:
 
     @property
     def is_awake(self) -> bool:
-        """Whether any tiles follow."""
-        return bool(self._live)
+        """Whether any tiles follow at once what is added."""
+        return any(follower.is_awake for follower in self._live)
+
+    def passed(self, rows: int) -> None:
+        """Rows were added that tiles are to follow later."""
+        self._added += rows
 
     def added(self, keys: Keys, offsets: Int64, time: Int64, created: Int64, columns: Sequence[pa.Array | pa.ChunkedArray]) -> None:
         """Rows were added: in order, `offsets` where those of each key begin; columns: the features."""
         self._added += len(time)
-        if self._added > limits.TILE_ROWS:
-            self._live = []
         for follower in self._live:
             plan = follower.plan
             entities, order, starts = _by_entity(plan, keys, offsets, time, created)
@@ -154,21 +178,43 @@ class Keeper:
 
 
 @contextmanager
-def following(context: WriteContext, source: Relation) -> Iterator[Keeper]:
-    """A change of a source that its tiles follow. A change that is not told to the keeper, but of where rows lie, leaves them behind."""
-    keeper = Keeper(context, source)
+def following(context: WriteContext, source: Relation, *, adding: int = 0, since: int = 0) -> Iterator[Keeper]:
+    """A change of a source that its tiles follow. A change that is not told to the keeper, but of where rows lie, leaves them behind.
+
+    adding: how many rows it will add, with numbers of the sequence from `since` on; if there are many, tiles follow later, key after key.
+    """
+    keeper = Keeper(context, source, adding, since)
     yield keeper
     keeper.settle()
 
 
 def fill(context: WriteContext, plan: TilePlan, keys: Keys, mark: Mark) -> None:
-    """Make the trees of these entity keys (sorted, unique) anew from all their events, as far as the mark reaches."""
-    if mark.until is not None:
-        keys = keys.slice(0, keys.lower_bound(mark.until))
+    """Make the trees of these entity keys (sorted, unique) anew from their events, as far as the mark tells."""
+    done = len(keys) if mark.until is None else keys.lower_bound(mark.until)
+    _plant(context, plan, keys.slice(0, done), None)
+    if mark.since:
+        _plant(context, plan, keys.slice(done, len(keys)), (0, mark.since))
+
+
+def advance(context: WriteContext, plan: TilePlan, mark: Mark, most: int) -> tuple[Mark, int]:
+    """Let the trees of the next so many keys catch up; the mark then, and how many keys that were. The mark is the caller's to put."""
+    if mark.until is None:
+        return mark, 0
+    keys = next_keys(context, plan, mark.until, most, mark.since)
+    if mark.since:
+        for kept in kept_events(context, plan, keys, (mark.since, LIVE)):
+            _grow(context, plan, kept, anew=False)
+    else:
+        _plant(context, plan, keys, None)
+    until = prefix_end(keys.encoded_at(len(keys) - 1)) if len(keys) == most else None
+    return replace(mark, until=until, since=mark.since if until is not None else 0), len(keys)
+
+
+def _plant(context: WriteContext, plan: TilePlan, keys: Keys, written: tuple[int, int] | None) -> None:
     for encoded in keys.encoded():
         _clear(context, plan, encoded)
-    for piece in kept_events(context, plan, keys):
-        _grow(context, plan, mark, piece, anew=True)
+    for kept in kept_events(context, plan, keys, written):
+        _grow(context, plan, kept, anew=True)
 
 
 def _clear(context: WriteContext, plan: TilePlan, key: bytes) -> None:
@@ -186,18 +232,20 @@ def settled(context: WriteContext, plan: TilePlan, mark: Mark) -> Mark:
     return follower.move(mark.right_at)
 
 
-def next_keys(context: ReadContext, plan: TilePlan, low: bytes, most: int) -> Keys:
-    """The first so many entity keys of which the source has rows, from these bytes on."""
+def next_keys(context: ReadContext, plan: TilePlan, low: bytes, most: int, since: int = 0) -> Keys:
+    """The first so many entity keys of which the source has rows, from these bytes on, in blocks that have some written since."""
     source, found = plan.source, set[bytes]()
     for block in context.history(source.relation).blocks():
+        if since and int(block.content.seq.max(initial=block.content.same_seq)) < since:
+            continue
         keys = block.keys.slice(block.keys.lower_bound(low) if low else 0, len(block.keys))
         found.update(first_prefixes(keys, source.relation.key_spec, source.entity, most))
     return Keys.from_encoded(sorted(found)[:most], source.entity.kind)
 
 
-def kept_events(context: ReadContext, plan: TilePlan, keys: Keys) -> Iterator[KeptByKey]:
-    """All events of some entity keys as tiles keep them, piece by piece, of those that have any."""
-    wanted = Wanted((*plan.plan.columns, CREATED))
+def kept_events(context: ReadContext, plan: TilePlan, keys: Keys, written: tuple[int, int] | None = None) -> Iterator[KeptByKey]:
+    """The events of some entity keys as tiles keep them, piece by piece, of those that have any. written: see `Wanted`."""
+    wanted = Wanted((*plan.plan.columns, CREATED), written=written)
     finder = EventFinder(context.history(plan.source.relation), plan.source, keys, wanted)
     for piece in finder.pieces():
         grouped = finder.events(piece)
@@ -209,10 +257,10 @@ def kept_events(context: ReadContext, plan: TilePlan, keys: Keys) -> Iterator[Ke
         yield KeptByKey(named[: len(events.offsets) - 1], events.offsets, plan.keep(events, created)).below(None)
 
 
-def _grow(context: WriteContext, plan: TilePlan, mark: Mark, kept: KeptByKey, *, anew: bool) -> None:
-    """Put events into the trees of their keys, as far as the mark reaches; anew: there are none yet."""
+def _grow(context: WriteContext, plan: TilePlan, kept: KeptByKey, *, anew: bool) -> None:
+    """Put events into the trees of their keys; anew: there are none yet."""
     get = None if anew else partial(context.writer.get_many, TILES)
-    context.writer.put_many(TILES, sorted(grow(plan, plan.prefix(context.scope.line), kept.below(mark.until), get)))
+    context.writer.put_many(TILES, sorted(grow(plan, plan.prefix(context.scope.line), kept, get)))
 
 
 def _by_entity(plan: TilePlan, keys: Keys, offsets: Int64, time: Int64, created: Int64) -> tuple[Keys, Int64, Int64]:
