@@ -49,10 +49,12 @@ def load_mark(reader: Reader, plan: TilePlan, line: int) -> Mark | None:
 def decode_mark(plan: TilePlan, packed: bytes) -> Mark | None:
     """The mark in these bytes; None: tiles of this view were other ones then."""
     fields = decode_fields(packed)
+    if not fields or fields[0] != plan.form:
+        return None
     if len(fields) != 9 or not isinstance(fields[6], list) or not isinstance(fields[5], int) or fields[5] < 0:
         raise CorruptionError(f"the mark of the tiles of {plan.relation.label} makes no sense", hint=CURE)
-    form, tick, until, since, waits, first, digests, events, most = fields
-    return Mark(tick, until, Waiting(waits, first, tuple(digests), events, most), since) if form == plan.form else None
+    _, tick, until, since, waits, first, digests, events, most = fields
+    return Mark(tick, until, Waiting(waits, first, tuple(digests), events, most), since)
 
 
 def live_mark(context: ReadContext, plan: TilePlan) -> Mark | None:

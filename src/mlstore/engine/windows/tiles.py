@@ -29,6 +29,7 @@ from mlstore.storage.keyspace import declare
 TILES = declare("tiles")  # table of the window view | line | entity key | level u8 | first tick -> node
 
 ROOT_TILES = 64
+FORM = 2  # of nodes and marks: 1 had nothing wait
 CURE = "run verify(), restore a backup"
 Flags = NDArray[np.uint8]
 Measure = tuple[int, int, Int64, Flags]
@@ -145,7 +146,7 @@ def _tile_plan(relation: Relation) -> TilePlan | None:
         words=layout.words,
         asked=tuple((one.kind, one.mask) for one in asked),
         has_values=tuple(one.kind != KINDS["rows"] for one in asked),
-        form=blake2b(repr((told, widths, limits.TILE_LEAF)).encode(), digest_size=16).digest(),
+        form=blake2b(repr((FORM, told, widths, limits.TILE_LEAF)).encode(), digest_size=16).digest(),
     )
 
 
