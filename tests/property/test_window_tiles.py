@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import struct
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -13,16 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mlstore as ml
-from mlstore._core.nodes import lay_nodes
 from mlstore.engine.history.block import NO_NUMBERS
 from mlstore.engine.windows.aggregates import aggregate
 from mlstore.engine.windows.events import Events
-from mlstore.engine.windows.kept import KeptTiles
 from mlstore.engine.windows.plan import Moments
-from mlstore.engine.windows.single import SinglePlan
-from mlstore.engine.windows.tilekeeping import NodesOfKey
-from mlstore.engine.windows.tilereading import lay, nodes_at
-from mlstore.engine.windows.tiles import Kept, Node, TilePlan, decode_node, encode_node, grow_tree, node_key, tile_plan
+from mlstore.engine.windows.tilereading import KeptPlan
+from mlstore.engine.windows.tiles import TilePlan, tile_plan
+from mlstore.errors import CorruptionError
+from tests.support.trees import Drawer, answer_one
 
 SECOND = 1_000_000
 USER = ml.Entity("user", keys={"user": ml.int64})
@@ -55,34 +54,6 @@ def plan_with(tiles: Sequence[str]) -> TilePlan:
 PLANS = [plan_with(tiles) for tiles in (["1s", "10s", "1m"], ["2s"], ["7s", "21s"])]
 
 
-class Drawer:
-    """Nodes in memory, with the face of a reader."""
-
-    def __init__(self) -> None:
-        self.nodes: dict[bytes, bytes] = {}
-
-    def get_many(self, _: object, keys: Sequence[bytes]) -> list[bytes | None]:
-        return [self.nodes.get(key) for key in keys]
-
-    def scan(self, _: object, *, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        return ((key, self.nodes[key]) for key in sorted(self.nodes) if start <= key < stop)
-
-
-def planted(plan: TilePlan, batches: Sequence[Kept]) -> Drawer:
-    drawer = Drawer()
-
-    def get(level: int, start: int) -> Node | None:
-        packed = drawer.nodes.get(node_key(b"p", b"k", level, start))
-        return None if packed is None else decode_node(plan, packed)
-
-    def put(level: int, start: int, node: Node) -> None:
-        drawer.nodes[node_key(b"p", b"k", level, start)] = encode_node(node)
-
-    for batch in batches:
-        grow_tree(plan, batch, get, put)
-    return drawer
-
-
 times = st.one_of(st.integers(-200, 200).map(lambda s: s * SECOND), st.integers(-100 * SECOND, 9000 * SECOND))
 rows = st.tuples(
     times,
@@ -113,26 +84,36 @@ def test_trees_are_a_function_of_the_events_and_answer_as_they_do(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mlstore.engine.limits.TILE_LEAF", leaf)
         batches = [plan.keep(*events_of(written[first:last])) for first, last in pairwise(bounds)]
-        grown = planted(plan, [batch for batch in batches if len(batch)])
         whole, created = events_of(written)
-        at_once = planted(plan, [plan.keep(whole, created)] if written else [])
+        grown, at_once = Drawer(), Drawer()
+        for batch in batches:
+            grown.plant(plan, b"k", batch)
+        at_once.plant(plan, b"k", plan.keep(whole, created))
 
     assert grown.nodes == at_once.nodes
+    kept = KeptPlan(plan, plan.plan.outputs)
     for moment in moments:
-        single = SinglePlan(plan.plan)
-        nodes = NodesOfKey(grown, plan, b"p", b"k")  # type: ignore[arg-type]
         expected = aggregate(plan.plan, whole, Moments(np.array([0, 1]), np.array([moment]), NO_NUMBERS))
-        found = answer_here(plan, single, nodes, moment)
-        assert repr(found) == repr([column[0].as_py() for column in expected])
+        assert repr(answer_one(kept, grown, b"k", moment)) == repr([column[0].as_py() for column in expected])
 
 
-def answer_here(plan: TilePlan, single: SinglePlan, nodes: NodesOfKey, moment: int) -> list[Any]:
-    spans = single.spans(moment)
-    *tiles, time, measures = lay(plan, list(nodes_at(nodes, spans)))
-    return single.from_records(spans, KeptTiles(*tiles), time, measures)
+LEAF, INNER = b"\1\3\4\0\1\0\0\0", b"\2\3\0\0\1\0\0\0"
 
 
-@pytest.mark.parametrize("packed", [b"", b"\1\0\0\0\1\0\0\0", b"\2\0\0\0\1\0\0\0" + bytes(8), b"\3\0\0\0\0\0\0\0\0"])
-def test_what_is_no_node_is_refused(packed: bytes) -> None:
-    with pytest.raises(ValueError, match="known form"):
-        lay_nodes([packed], PLANS[0].asked, PLANS[0].plan.widths)
+@pytest.mark.parametrize(
+    ("packed", "why"),
+    [
+        (b"", "known form"),
+        (LEAF, "known form"),
+        (INNER + bytes(8), "known form"),
+        (b"\3\3\0\0\0\0\0\0\0", "known form"),
+        (LEAF.replace(b"\4", b"\5") + bytes(45), "known form"),
+        (b"\1\2" + LEAF[2:] + bytes(44), "known level"),
+        (LEAF + struct.pack("<q", 2**40) + bytes(36), "another stretch"),
+    ],
+)
+def test_what_is_no_node_of_its_place_is_refused(packed: bytes, why: str) -> None:
+    walk = KeptPlan(PLANS[0], PLANS[0].plan.outputs[:1]).begin([b"pk"], 5 * SECOND)
+
+    with pytest.raises(CorruptionError, match=why):
+        walk.take([packed, *([None] * (len(walk.wanted()) - 1))])

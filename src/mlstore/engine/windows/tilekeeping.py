@@ -14,7 +14,7 @@ import pyarrow as pa
 from mlstore.engine import limits
 from mlstore.engine.catalog import Catalog, Relation
 from mlstore.engine.history.block import Int64
-from mlstore.engine.history.offline import STATES, load_state, pack_owner
+from mlstore.engine.history.offline import STATES, decode_state, load_state, pack_owner
 from mlstore.engine.session import ReadContext, WriteContext
 from mlstore.engine.windows.events import CREATED, EventFinder, Events, Wanted
 from mlstore.engine.windows.prefixes import first_prefixes, group_prefixes
@@ -23,6 +23,7 @@ from mlstore.format.keys import Keys, decode_keys
 from mlstore.format.manifest import decode_fields, encode_fields
 from mlstore.format.order import order_rows
 from mlstore.schema.timestamps import NULL_TIME
+from mlstore.storage.glance import Guard
 from mlstore.storage.keyspace import declare, prefix_end
 from mlstore.storage.transaction import Reader, Writer
 
@@ -39,7 +40,10 @@ class Mark:
 
 def load_mark(reader: Reader, plan: TilePlan, line: int) -> Mark | None:
     """The mark; None: there is none, or tiles of this view were other ones then."""
-    packed = reader.get(MARKS, plan.prefix(line))
+    return decode_mark(plan, reader.get(MARKS, plan.prefix(line)))
+
+
+def decode_mark(plan: TilePlan, packed: bytes | None) -> Mark | None:
     if packed is None:
         return None
     form, tick, until = decode_fields(packed)
@@ -99,17 +103,24 @@ class Watch:
         self._plan = plan
         self._seen: tuple[bytes | None, bytes | None, bool] = (None, None, False)
 
+    def guards(self, line: int) -> tuple[Guard, Guard]:
+        """Where the mark, and the state of the source, stand in the file."""
+        return (MARKS, self._plan.prefix(line)), (STATES, pack_owner(self._plan.source.relation.table, line))
+
+    def approves(self, mark: bytes | None, state: bytes | None) -> bool:
+        """Whether, as these are, all keys have tiles that are right."""
+        seen = self._seen
+        if (mark, state) != seen[:2]:
+            found = decode_mark(self._plan, mark)
+            self._seen = seen = mark, state, found is not None and found.until is None and found.tick == decode_state(state).tick
+        return seen[2]
+
     def is_live(self, context: ReadContext) -> bool:
         """Whether all keys have tiles, as of now."""
         if not context.scope.is_live or context.scope.ancestry:
             return False
-        line = context.scope.line
-        mark = context.reader.get(MARKS, self._plan.prefix(line))
-        state = context.reader.get(STATES, pack_owner(self._plan.source.relation.table, line))
-        if (mark, state) != self._seen[:2]:
-            found = live_mark(context, self._plan)
-            self._seen = mark, state, found is not None and found.until is None
-        return self._seen[2]
+        mark, state = self.guards(context.scope.line)
+        return self.approves(context.reader.get(*mark), context.reader.get(*state))
 
 
 class Keeper:

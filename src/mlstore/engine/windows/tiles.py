@@ -36,7 +36,6 @@ Measure = tuple[int, int, Int64, Flags]
 _OWNER = struct.Struct(">II")
 _HEAD = struct.Struct("<BBHI")  # leaf or not, level, columns kept, how many events or children
 _LEAF, _INNER = 1, 2
-_INNER_HEAD = bytes([_INNER])
 _NONE: Int64 = np.empty(0, np.int64)
 
 
@@ -203,11 +202,6 @@ def decode_node(plan: TilePlan, packed: bytes) -> Node:
         at += count if has else 0
     counted = tuple(flags[column * count : (column + 1) * count] for column in range(columns))
     return Node(level, Kept(numbers[:count], numbers[count : 2 * count], tuple(values), counted), _NONE, _NONE)
-
-
-def has_children(packed: bytes) -> bool:
-    """Whether a node as it stands in the file is no leaf."""
-    return packed[:1] == _INNER_HEAD
 
 
 PutNode = Callable[[int, int, Node], None]  # level, first tick, the node
