@@ -15,7 +15,9 @@ cdef struct Node:
     int64_t count               # events or children
     int64_t child               # those of its children that are read: nodes, ascending
     int64_t children
-    int64_t place               # of a leaf above the finest level: its first event among those gathered
+    int64_t begin               # of a leaf above the finest level: its events [begin, end) are gathered, from this place on
+    int64_t end
+    int64_t place
     bint is_leaf
 
 
@@ -76,7 +78,7 @@ cdef class Walk:
     cdef object fault(self, str why)
     cdef bytes name(self, int64_t place)
     cdef int want_children(self, int64_t place, list keys) except -1
-    cdef int64_t count_gathered(self, int64_t place) noexcept nogil
+    cdef int64_t choose(self, int64_t place, int64_t* level) noexcept nogil
     cdef void gather(self, Bench bench, int64_t place) noexcept nogil
     cdef int cut(self, Bench bench, int64_t place, int64_t low, int64_t high) except -1 nogil
     cdef int cut_leaf(self, Bench bench, const Node* node, int64_t low, int64_t high) except -1 nogil

@@ -22,7 +22,10 @@ class Trees:
 
     def __init__(self, asked: Sequence[tuple[int, int]], widths: Int64, spans: Spans, wanted: NDArray[np.uint8], place: str) -> None: ...
     def walk(self, heads: list[bytes | None], moment: int) -> Walk:
-        """A walk for keys, each as the bytes that its nodes' names begin with; None: a key without events."""
+        """A walk for keys, each as the bytes that its nodes' names begin with; None: a key without events.
+
+        A moment beyond the clock is its last tick, or the one behind the least, which is no moment.
+        """
 
 class Walk:
     """A walk under way: first `ranges`, then `wanted` until nothing is.

@@ -6,6 +6,7 @@ canonical order. docs/format.md tells the bytes of nodes; what is none is refuse
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.long cimport PyLong_AsLongLongAndOverflow
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
@@ -127,8 +128,10 @@ cdef class Trees:
     def __dealloc__(self):
         free(self.wanted)
 
-    def walk(self, list heads not None, int64_t moment):
+    def walk(self, list heads not None, moment):
         """A walk for keys, each the bytes that its nodes' names begin with; None: a key without events."""
+        cdef int overflow
+        cdef int64_t tick = PyLong_AsLongLongAndOverflow(moment, &overflow)
         cdef Walk walk = Walk.__new__(Walk)
         cdef Py_ssize_t w, windows = self.spans.count
         walk.trees, walk.heads, walk.packed = self, heads, []
@@ -136,7 +139,7 @@ cdef class Trees:
         if walk.low == NULL:
             raise MemoryError
         walk.high, walk.edges = walk.low + windows, walk.low + 2 * windows
-        self.spans.fill(moment, walk.low, walk.high)
+        self.spans.fill(tick if not overflow else INT64_MAX if overflow > 0 else INT64_MIN + 1, walk.low, walk.high)
         walk.first, walk.last = INT64_MAX, INT64_MIN
         for w in range(windows):
             if walk.low[w] <= walk.high[w]:
@@ -271,7 +274,7 @@ cdef class Walk:
             self.nodes, self.capacity = <Node*> grown, capacity
         node = &self.nodes[self.count]
         node.data, node.key, node.level, node.first, node.last = NULL, key, level, first, last
-        node.count = node.child = node.children = node.place = 0
+        node.count = node.child = node.children = node.begin = node.end = node.place = 0
         node.is_leaf = False
         self.count += 1
         return self.count - 1
@@ -331,39 +334,46 @@ cdef class Walk:
             keys.append(self.name(self.add(key, level, first, tile_last(first, width))))
         return 0
 
-    cdef int64_t count_gathered(self, int64_t place) noexcept nogil:
-        """How many events the leaves of a tree have that tiles must be built of."""
-        cdef const Node* node = &self.nodes[place]
-        cdef int64_t found = 0, i
-        if node.is_leaf:
-            return node.count if node.level else 0
+    cdef int64_t choose(self, int64_t place, int64_t* level) noexcept nogil:
+        """Of the leaves that tiles must be built of, the events that any window holds: how many, and the highest level of a leaf."""
+        cdef Node* node = &self.nodes[place]
+        cdef const int64_t* time
+        cdef int64_t found = 0, i, first = INT64_MAX, last = INT64_MIN
+        cdef Py_ssize_t w
         for i in range(node.child, node.child + node.children):
-            found += self.count_gathered(i)
-        return found
+            found += self.choose(i, level)
+        if not node.is_leaf or not node.level:
+            return found
+        for w in range(self.trees.spans.count):
+            if self.low[w] <= node.last and self.high[w] >= node.first:
+                first, last = min(first, self.low[w]), max(last, self.high[w])
+        time = words_behind(node, 0)
+        node.begin = first_from(time, 0, node.count, first)
+        node.end = first_after(time, node.begin, node.count, last)
+        level[0] = max(level[0], node.level)
+        return node.end - node.begin
 
     cdef void gather(self, Bench bench, int64_t place) noexcept nogil:
         """Put those events side by side, in order."""
         cdef Node* node = &self.nodes[place]
-        cdef int64_t i, at = 2 * node.count
+        cdef int64_t i, count, at = 2 * node.count
         cdef Py_ssize_t m
         cdef Measure* measure
-        if not node.is_leaf:
-            for i in range(node.child, node.child + node.children):
-                self.gather(bench, i)
+        for i in range(node.child, node.child + node.children):
+            self.gather(bench, i)
+        count, node.place = node.end - node.begin, bench.events
+        if not count:
             return
-        if not node.level:
-            return
-        node.place = bench.events
-        memcpy(bench.time + node.place, words_behind(node, 0), 8 * node.count)
+        memcpy(bench.time + node.place, words_behind(node, node.begin), 8 * count)
         for m in range(bench.layout.count):
             measure = &bench.layout.measures[m]
             if measure.kind != ROWS:
-                memcpy(<int64_t*> measure.values + node.place, words_behind(node, at), 8 * node.count)
+                memcpy(<int64_t*> measure.values + node.place, words_behind(node, at + node.begin), 8 * count)
                 at += node.count
         for m in range(bench.layout.count):
             measure = &bench.layout.measures[m]
-            memcpy(<uint8_t*> measure.counted + node.place, <const uint8_t*> words_behind(node, at) + m * node.count, node.count)
-        bench.events += node.count
+            memcpy(<uint8_t*> measure.counted + node.place, <const uint8_t*> words_behind(node, at) + m * node.count + node.begin, count)
+        bench.events += count
 
     cdef int cut(self, Bench bench, int64_t place, int64_t low, int64_t high) except -1 nogil:
         """The pieces of an interval that lie in the stretch of a node, from left to right."""
@@ -412,9 +422,10 @@ cdef class Walk:
             return 0
         if not node.level:
             return bench.put(NULL, node, begin, end)
-        # Of tiles as wide as the leaf or wider, which hold other events too, none may lie in the interval.
+        # Of tiles as wide as the leaf or wider, which hold events of others too, none may lie in the interval.
         low, high = max(low, node.first), min(high, node.last)
-        count = bench.tiles.cut(0, node.place + begin, node.place + end, low, high, parts)
+        begin, end = begin - node.begin + node.place, end - node.begin + node.place
+        count = bench.tiles.cut(0, begin, end, low, high, parts)
         for i in range(count):
             if parts[i].level < 0:
                 bench.put(NULL, NULL, parts[i].begin, parts[i].end)
@@ -424,14 +435,15 @@ cdef class Walk:
 
     cdef int fold(self, Bench bench, int64_t begin, int64_t end, int64_t* states) except -1 nogil:
         """The states [windows, words] of one key, whose roots are the nodes [begin, end)."""
-        cdef int64_t events = 0, i
+        cdef int64_t events = 0, level = 0, i
         cdef Py_ssize_t w, m
         for i in range(begin, end):
-            events += self.count_gathered(i)
+            events += self.choose(i, &level)
         bench.reserve(events)
         if events:
             for i in range(begin, end):
                 self.gather(bench, i)
+            bench.tiles.depth = <int> level
             bench.tiles.build(bench.layout, bench.time, 0, events)
         for w in range(self.trees.spans.count):
             bench.piece_count = 0

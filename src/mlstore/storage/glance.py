@@ -73,16 +73,19 @@ def glance_through(
     mapped = environment.use()
     handles = mapped.handles
     handle, through = handles.get(space.name), handles.get(walks[0].name)
-    held = [handles.get(guarded.name) for guarded, _ in guards]
-    if mapped.is_provisional or handle is None or through is None or None in held:
+    if mapped.is_provisional or handle is None or through is None:
         return _read_through(environment, space, keys, walks, guards, approves)
     try:
         transaction = mapped.begin_read(through)
         try:
             get = transaction.get
             moment = mapped.mapping, transaction.id()
-            if moment != known and not approves([get(key, None, guarded) for (_, key), guarded in zip(guards, held, strict=True)]):
-                return None
+            if moment != known:
+                held = [handles.get(guarded.name) for guarded, _ in guards]
+                if None in held:
+                    return _read_through(environment, space, keys, walks, guards, approves)
+                if not approves([get(key, None, guarded) for (_, key), guarded in zip(guards, held, strict=True)]):
+                    return None
             for walk in walks[1]:
                 follow(walk, lambda wanted: list(map(get, wanted)), lambda start, stop: _scan(transaction, start, stop))
             return [get(key, None, handle) for key in keys], moment

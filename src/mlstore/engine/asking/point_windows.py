@@ -1,6 +1,6 @@
 """Windows of a point: window views of a plan for one key, all of whose outputs tiles keep: read from them, finished into the answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,19 +16,20 @@ from mlstore.storage.glance import Guard
 
 @dataclass(frozen=True, slots=True)
 class PointWindows:
-    """Window views in the order of the groups' records. guards: of the watches, two each."""
+    """Window views in the order of the groups' records. ways: what begins their walks. guards: of the watches, two each."""
 
     groups: tuple[KeyGroup, ...]
-    views: tuple[tuple[KeptPlan, Layout], ...]
+    views: tuple[KeptPlan, ...]
+    ways: tuple[tuple[Callable[[list[bytes | None], int], Walk], Layout], ...]
     watches: tuple[Watch, ...]
     guards: tuple[Guard, ...]
 
     def begin(self, keys: Mapping[str, Any], now_ns: int) -> list[Walk] | None:
         """A walk for each view; None: not for this plan to say, see `PointPlan.records`."""
-        heads = records_of(self.groups, keys)
+        heads = self.groups[0].records(keys) if len(self.groups) == 1 else records_of(self.groups, keys)
         if heads is None:
             return None
-        return [kept.begin([head], window_tick(now_ns, layout)) for (kept, layout), head in zip(self.views, heads, strict=True)]
+        return [begin([head], window_tick(now_ns, layout)) for (begin, layout), head in zip(self.ways, heads, strict=True)]
 
     def approve(self, told: Sequence[bytes | None]) -> bool:
         """Whether the tiles may be read, by what the guards say."""
@@ -36,8 +37,8 @@ class PointWindows:
 
     def fill(self, walks: Sequence[Walk], answer: dict[str, Any]) -> None:
         """Put what the walks have found into the answer."""
-        for (kept, _), walk in zip(self.views, walks, strict=True):
-            kept.fill(walk, answer)
+        for view, walk in zip(self.views, walks, strict=True):
+            view.fill(walk, answer)
 
 
 def plan_point_windows(selection: Sequence[Selected], line: int) -> PointWindows | None:
@@ -49,11 +50,12 @@ def plan_point_windows(selection: Sequence[Selected], line: int) -> PointWindows
     if len(ready) < len(ordered):
         return None
     prefixes = iter([plan.plan.prefix(line) for plan in ready])
-    named = [KeptPlan(plan.plan, plan.outputs, chosen.outputs) for plan, chosen in zip(ready, ordered, strict=True)]
+    views = [KeptPlan(plan.plan, plan.outputs, chosen.outputs) for plan, chosen in zip(ready, ordered, strict=True)]
     watches = tuple(plan.watch for plan in ready)
     return PointWindows(
         tuple(key_group(group, [next(prefixes) for _ in group]) for group in groups),
-        tuple((kept, chosen.relation.layout) for kept, chosen in zip(named, ordered, strict=True)),
+        tuple(views),
+        tuple((view.begin, chosen.relation.layout) for view, chosen in zip(views, ordered, strict=True)),
         watches,
         tuple(guard for watch in watches for guard in watch.guards(line)),
     )

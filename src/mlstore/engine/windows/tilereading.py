@@ -1,6 +1,6 @@
 """Reading tiles: what windows hold at one moment for some keys, from a handful of nodes of each, however many events there are."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from mlstore.engine.session import ReadContext
 from mlstore.engine.windows.answering import WindowQuestions, answer_windows, plan_of
 from mlstore.engine.windows.finishing import finisher_of
 from mlstore.engine.windows.measures import finish, is_kept, refuse_overflow
-from mlstore.engine.windows.plan import FIRST_TICK, LAST_TICK
 from mlstore.engine.windows.tilekeeping import Watch
 from mlstore.engine.windows.tiles import TILES, TilePlan, tile_plan
 from mlstore.format.keys import Factorized
@@ -35,9 +34,10 @@ class KeptPlan:
         self._trees = Trees(plan.asked, np.array(plan.widths, np.int64), plan.plan.spans(self._windows), wanted, plan.relation.label)
         self._finisher: Finisher = finisher_of(plan.layout, outputs, names or [output.name for output in outputs], self._windows)
 
-    def begin(self, heads: list[bytes | None], moment: int) -> Walk:
-        """The way through the tiles of keys, each as its nodes' names begin with; None: one without events."""
-        return self._trees.walk(heads, min(max(moment, FIRST_TICK + 1), LAST_TICK))
+    @property
+    def begin(self) -> Callable[[list[bytes | None], int], Walk]:
+        """What begins the way through the tiles of keys, each as its nodes' names begin with (None: one without events), at a moment."""
+        return self._trees.walk
 
     def fill(self, walk: Walk, answer: dict[str, Any]) -> None:
         """Put what a walk for one key has found into its answer; what is null is left out."""
