@@ -190,7 +190,7 @@ def test_a_key_of_another_type_is_refused_as_ever(store: ml.Store, key: Any) -> 
     reader = store.reader(KEPT)
     reader.online_features({"user_id": 7}, now=NOW)
 
-    with pytest.raises(ml.MlstoreError, match="expected int64|out of the range of int64"):
+    with pytest.raises(ml.MlstoreError, match=r"expected int64|out of the range of int64"):
         reader.online_features({"user_id": key}, now=NOW)
 
 
