@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import struct
+from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -14,18 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mlstore as ml
-from mlstore._core.nodes import lay_nodes
 from mlstore.engine.history.block import NO_NUMBERS
 from mlstore.engine.windows.aggregates import aggregate
 from mlstore.engine.windows.events import Events
-from mlstore.engine.windows.kept import KeptTiles
 from mlstore.engine.windows.plan import Moments
-from mlstore.engine.windows.single import SinglePlan
-from mlstore.engine.windows.tilereading import lay, nodes_at
+from mlstore.engine.windows.tilereading import KeptPlan
 from mlstore.engine.windows.tiles import KeptByKey, TilePlan, grow, tile_plan
-from mlstore.engine.windows.tilewatching import NodesOfKey
 from mlstore.errors import CorruptionError
 from tests.support.naive_tiles import plant_naively
+from tests.support.trees import Drawer, answer_one
 
 SECOND = 1_000_000
 USER = ml.Entity("user", keys={"user": ml.int64})
@@ -56,19 +54,6 @@ def plan_with(tiles: Sequence[str]) -> TilePlan:
 
 
 PLANS = [plan_with(tiles) for tiles in (["1s", "10s", "1m"], ["2s"], ["7s", "21s"])]
-
-
-class Drawer:
-    """Nodes in memory, with the face of a reader."""
-
-    def __init__(self) -> None:
-        self.nodes: dict[bytes, bytes] = {}
-
-    def get_many(self, _: object, keys: Sequence[bytes]) -> list[bytes | None]:
-        return [self.nodes.get(key) for key in keys]
-
-    def scan(self, _: object, *, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        return ((key, self.nodes[key]) for key in sorted(self.nodes) if start <= key < stop)
 
 
 def planted(plan: TilePlan, batches: Sequence[KeptByKey]) -> Drawer:
@@ -126,13 +111,11 @@ def test_trees_are_a_function_of_the_events_and_answer_as_they_do(
         naive = [plant_naively(plan, b"p", key, plan.keep(*whole)) for key, whole in wholes.items()]
 
     assert grown.nodes == naive[0] | naive[1]
+    kept = KeptPlan(plan, plan.plan.outputs)
     for key, (whole, _) in wholes.items():
         for moment in moments:
-            single = SinglePlan(plan.plan)
-            nodes = NodesOfKey(grown, plan, b"p", key)  # type: ignore[arg-type]
             expected = aggregate(plan.plan, whole, Moments(np.array([0, 1]), np.array([moment]), NO_NUMBERS))
-            found = answer_here(plan, single, nodes, moment)
-            assert repr(found) == repr([column[0].as_py() for column in expected])
+            assert repr(answer_one(kept, grown, key, moment)) == repr([column[0].as_py() for column in expected])
 
 
 @pytest.mark.parametrize("packed", [b"", b"\1\0\0\0\1\0\0\0", b"\1\1\4\0\0\0\0\0"])
@@ -143,13 +126,23 @@ def test_events_are_not_put_into_what_is_no_node(packed: bytes) -> None:
         grow(PLANS[0], b"p", batch, lambda names: [packed] * len(names))
 
 
-def answer_here(plan: TilePlan, single: SinglePlan, nodes: NodesOfKey, moment: int) -> list[Any]:
-    spans = single.spans(moment)
-    *tiles, time, measures = lay(plan, list(nodes_at(nodes, spans)))
-    return single.from_records(spans, KeptTiles(*tiles), time, measures)
+LEAF, INNER = b"\1\3\4\0\1\0\0\0", b"\2\3\0\0\1\0\0\0"
 
 
-@pytest.mark.parametrize("packed", [b"", b"\1\0\0\0\1\0\0\0", b"\2\0\0\0\1\0\0\0" + bytes(8), b"\3\0\0\0\0\0\0\0\0"])
-def test_what_is_no_node_is_refused(packed: bytes) -> None:
-    with pytest.raises(ValueError, match="known form"):
-        lay_nodes([packed], PLANS[0].asked, PLANS[0].plan.widths)
+@pytest.mark.parametrize(
+    ("packed", "why"),
+    [
+        (b"", "known form"),
+        (LEAF, "known form"),
+        (INNER + bytes(8), "known form"),
+        (b"\3\3\0\0\0\0\0\0\0", "known form"),
+        (LEAF.replace(b"\4", b"\5") + bytes(45), "known form"),
+        (b"\1\2" + LEAF[2:] + bytes(44), "known level"),
+        (LEAF + struct.pack("<q", 2**40) + bytes(36), "another stretch"),
+    ],
+)
+def test_what_is_no_node_of_its_place_is_refused(packed: bytes, why: str) -> None:
+    walk = KeptPlan(PLANS[0], PLANS[0].plan.outputs[:1]).begin([b"pk"], 5 * SECOND)
+
+    with pytest.raises(CorruptionError, match=why):
+        walk.take([packed, *([None] * (len(walk.wanted()) - 1))])

@@ -1,13 +1,13 @@
 """Growing: new events put into packed nodes of the trees of tiles of many keys."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
 import numpy as np
 
-from mlstore._core.node_layout cimport HEAD, INNER, LEAF, inner_size, leaf_size, size_of
+from mlstore._core.node_layout cimport HEAD, INNER, LEAF, inner_size, leaf_size, name_of, size_of
 from mlstore._core.states cimport ROWS
 from mlstore._core.tiles cimport MOST_LEVELS, Layout, Tiles, tile_last, tile_start
 from mlstore._core.words cimport Words
@@ -403,7 +403,7 @@ cdef class Growth:
         for node in range(self.told.count // 4):
             told = self.told.words + 4 * node
             packed = PyBytes_FromStringAndSize(<const char*> self.packed.place + place, told[3])
-            nodes.append((name_of(self.heads[told[0]], <int> told[1], told[2]), packed))
+            nodes.append((name_of(self.heads[told[0]], told[1], told[2]), packed))
             place += told[3]
         return nodes
 
@@ -413,19 +413,6 @@ cdef void* grown(void* place, size_t size) except NULL:
     if place == NULL:
         raise MemoryError
     return place
-
-
-cdef bytes name_of(bytes head, int level, int64_t start):
-    """What a node is called in the file: behind the head the level, and the first tick so that names are ordered as ticks are."""
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(head), i
-    cdef uint64_t word = <uint64_t> start ^ (<uint64_t> 1 << 63)
-    cdef bytes name = PyBytes_FromStringAndSize(NULL, size + 9)
-    cdef uint8_t* place = <uint8_t*> PyBytes_AS_STRING(name)
-    memcpy(place, PyBytes_AS_STRING(head), size)
-    place[size] = <uint8_t> level
-    for i in range(8):
-        place[size + 1 + i] = <uint8_t> (word >> (56 - 8 * i))
-    return name
 
 
 cdef inline bint comes_before(int64_t time, int64_t created, int64_t other_time, int64_t other_created) noexcept nogil:

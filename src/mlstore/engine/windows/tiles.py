@@ -35,7 +35,7 @@ Flags = NDArray[np.uint8]
 Measure = tuple[int, int, Int64, Flags]
 
 _OWNER = struct.Struct(">II")
-_INNER_HEAD = bytes([2])
+PREFIX_BYTES = _OWNER.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +148,6 @@ def _tile_plan(relation: Relation) -> TilePlan | None:
         has_values=tuple(one.kind != KINDS["rows"] for one in asked),
         form=blake2b(repr((FORM, told, widths, limits.TILE_LEAF)).encode(), digest_size=16).digest(),
     )
-
-
-def has_children(packed: bytes) -> bool:
-    """Whether a node as it stands in the file is no leaf."""
-    return packed[:1] == _INNER_HEAD
 
 
 GetNodes = Callable[[list[bytes]], Sequence[bytes | None]]

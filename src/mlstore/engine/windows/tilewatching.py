@@ -1,15 +1,17 @@
 """Watching tiles: whether they may be read, and their nodes as they are once what waits beside them is in."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from mlstore._core.walks import Walk
 from mlstore.engine import limits
-from mlstore.engine.history.offline import STATES, pack_owner
+from mlstore.engine.history.offline import STATES, decode_state, pack_owner
 from mlstore.engine.session import ReadContext
-from mlstore.engine.windows.marks import MARKS, Mark, live_mark, load_entry
-from mlstore.engine.windows.tiles import TILES, TilePlan, grow
+from mlstore.engine.windows.marks import MARKS, Mark, decode_mark, live_mark, load_entry
+from mlstore.engine.windows.tiles import PREFIX_BYTES, TILES, KeptByKey, TilePlan, grow
 from mlstore.engine.windows.waiting import pick
+from mlstore.storage.glance import Guard
 from mlstore.storage.keyspace import Keyspace
 from mlstore.storage.transaction import Reader, Writer
 
@@ -33,23 +35,53 @@ class GrownNodes:
 
 
 @dataclass(frozen=True, slots=True)
-class NodesOfKey:
-    """The nodes of one key in the file."""
-
-    reader: Reader | GrownNodes
-    plan: TilePlan
-    prefix: bytes
-    key: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class Seen:
     """What the file said last, of which line; the mark, if the tiles of all keys may be read; entries that wait; nodes grown by them."""
 
     packed: tuple[int, bytes | None, bytes | None] = (0, None, None)
     mark: Mark | None = None
     entries: Mapping[tuple[int, bytes], bytes] = field(default_factory=dict)
-    grown: dict[bytes, dict[bytes, bytes]] = field(default_factory=dict)
+    grown: dict[bytes, dict[bytes, bytes]] = field(default_factory=dict)  # by what the names of a key's nodes begin with
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the trees are right as they stand."""
+        return self.mark is not None and not self.mark.waiting.digests
+
+
+class GrownWalk:
+    """A walk that finds some nodes as they will be: right as long as the file says what it said when they were grown."""
+
+    __slots__ = ("_names", "_nodes", "seen", "walk")
+
+    def __init__(self, walk: Walk, nodes: Mapping[bytes, bytes], seen: Seen) -> None:
+        self.walk = walk
+        self.seen = seen
+        self._nodes = nodes
+        self._names: list[bytes] = []
+
+    def ranges(self) -> list[tuple[bytes, bytes]]:
+        """As of the walk, which has none."""
+        return []
+
+    def take_ranges(self, found: list[list[bytes]]) -> None:
+        """As of the walk."""
+        self.walk.take_ranges(found)
+
+    def wanted(self) -> list[bytes]:
+        """As of the walk."""
+        self._names = self.walk.wanted()
+        return self._names
+
+    def take(self, values: list[bytes | None]) -> None:
+        """As of the walk, but for the nodes that have grown."""
+        nodes = self._nodes
+        self.walk.take([nodes.get(name, packed) for name, packed in zip(self._names, values, strict=True)] if nodes else values)
+
+
+def ends_of(walks: Sequence[Walk | GrownWalk]) -> list[Walk]:
+    """What walks have come to."""
+    return [walk.walk if isinstance(walk, GrownWalk) else walk for walk in walks]
 
 
 class Watch:
@@ -57,48 +89,85 @@ class Watch:
 
     def __init__(self, plan: TilePlan) -> None:
         self._plan = plan
-        self._seen = _Seen()
+        self._seen = Seen()
+
+    def guards(self, line: int) -> tuple[Guard, Guard]:
+        """Where the mark, and the state of the source, stand in the file."""
+        return (MARKS, self._plan.prefix(line)), (STATES, pack_owner(self._plan.source.relation.table, line))
+
+    def begin(self, begin: Callable[[list[bytes | None], int], Walk], head: bytes, moment: int) -> Walk | GrownWalk | None:
+        """A walk for one key that may have events waiting; None: they have yet to be put into its nodes, which `nodes` does."""
+        seen = self._seen
+        if seen.mark is None or seen.is_whole:
+            return begin([head], moment)
+        nodes = seen.grown.get(head)
+        if nodes is None and self._pick(seen, head) is None:
+            nodes = self._remember(seen, head, {})
+        walk = None if nodes is None else begin([head], moment)
+        return None if walk is None or nodes is None or walk.ranges() else GrownWalk(walk, nodes, seen)
+
+    def approves(self, mark: bytes | None, state: bytes | None, walk: Walk | GrownWalk) -> bool:
+        """Whether, as these are, a walk may be gone: all keys have tiles, which are right with the nodes that the walk has."""
+        if isinstance(walk, GrownWalk):
+            return walk.seen.packed[1:] == (mark, state)
+        seen = self._seen
+        if (mark, state) != seen.packed[1:]:
+            found = None if mark is None else decode_mark(self._plan, mark)
+            if found is None or found.until is not None or found.waiting.digests or found.tick != decode_state(state).tick:
+                return False
+            self._seen = Seen((seen.packed[0], mark, state), found)
+            return True
+        return seen.is_whole
 
     def is_live(self, context: ReadContext) -> bool:
         """Whether all keys have their tiles, as of now, and no event waits beside them."""
-        mark = self._look(context).mark
-        return mark is not None and not mark.waiting.digests
+        return self._look(context).is_whole
 
     def is_right(self, context: ReadContext) -> bool:
         """Whether all keys have their tiles, as of now, in the nodes that `nodes` gives."""
         return self._look(context).mark is not None
 
-    def nodes(self, context: ReadContext, keys: Sequence[bytes | None]) -> Reader | GrownNodes:
-        """The nodes of some keys, with the events that wait for them, where `is_right`."""
+    def nodes(self, context: ReadContext, heads: Sequence[bytes | None]) -> Reader | GrownNodes:
+        """The nodes of some keys, with the events that wait for them, where `is_right`. heads: what their names begin with."""
         seen = self._look(context)
-        if seen.mark is None or not seen.mark.waiting.digests:
+        if seen.mark is None or seen.is_whole:
             return context.reader
         found: dict[bytes, bytes] = {}
-        for key in keys:
-            if key is not None:
-                found |= self._grown(context, seen, key)
+        for head in heads:
+            if head is not None:
+                found |= self._grown(context, seen, head)
         return GrownNodes(context.reader, found) if found else context.reader
 
-    def _grown(self, context: ReadContext, seen: _Seen, key: bytes) -> dict[bytes, bytes]:
-        nodes = seen.grown.get(key)
+    def _grown(self, context: ReadContext, seen: Seen, head: bytes) -> dict[bytes, bytes]:
+        nodes = seen.grown.get(head)
         if nodes is None:
-            kept, prefix = pick(self._plan, list(seen.entries.values()), key), self._plan.prefix(context.scope.line)
+            kept, prefix = self._pick(seen, head), self._plan.prefix(context.scope.line)
             nodes = {} if kept is None else dict(grow(self._plan, prefix, kept, partial(context.reader.get_many, TILES)))
-            # What a write transaction sees may never be committed, and other trees may then come to have the same mark.
-            if not isinstance(context.reader, Writer) and len(seen.grown) < limits.TILE_KEYS:
-                seen.grown[key] = nodes
+            self._remember(seen, head, nodes)
         return nodes
 
-    def _look(self, context: ReadContext) -> _Seen:
+    def _pick(self, seen: Seen, head: bytes) -> KeptByKey | None:
+        return pick(self._plan, list(seen.entries.values()), head[PREFIX_BYTES:])
+
+    def _remember(self, seen: Seen, head: bytes, nodes: dict[bytes, bytes]) -> dict[bytes, bytes]:
+        if len(seen.grown) >= limits.TILE_KEYS:
+            seen.grown.clear()
+        seen.grown[head] = nodes
+        return nodes
+
+    def _look(self, context: ReadContext) -> Seen:
         scope, reader, plan, seen = context.scope, context.reader, self._plan, self._seen
         if not scope.is_live or scope.ancestry:
-            return _Seen()
-        line = scope.line
-        packed = line, reader.get(MARKS, plan.prefix(line)), reader.get(STATES, pack_owner(plan.source.relation.table, line))
+            return Seen()
+        mark, state = self.guards(scope.line)
+        packed = scope.line, reader.get(*mark), reader.get(*state)
         if packed != seen.packed or isinstance(reader, Writer):
-            mark = live_mark(context, plan)
-            mark = mark if mark is not None and mark.until is None else None
-            told = () if mark is None else enumerate(mark.waiting.digests, mark.waiting.first)
-            entries = {name: seen.entries.get(name) or load_entry(reader, plan, line, *name) for name in told}
-            self._seen = seen = _Seen(packed, mark, entries)
+            found = live_mark(context, plan)
+            found = found if found is not None and found.until is None else None
+            told = () if found is None else enumerate(found.waiting.digests, found.waiting.first)
+            entries = {name: seen.entries.get(name) or load_entry(reader, plan, scope.line, *name) for name in told}
+            seen = Seen(packed, found, entries)
+            # What a write transaction sees may never be committed, and other trees may then come to have the same mark.
+            if not isinstance(reader, Writer):
+                self._seen = seen
         return seen
