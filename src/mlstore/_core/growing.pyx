@@ -7,7 +7,7 @@ from libc.string cimport memcpy
 
 import numpy as np
 
-from mlstore._core.node_layout cimport HEAD, INNER, LEAF, inner_size, leaf_size, name_of, size_of
+from mlstore._core.nodes cimport HEAD, INNER, LEAF, Node, inner_size, leaf_size, named, open_node
 from mlstore._core.states cimport ROWS
 from mlstore._core.tiles cimport MOST_LEVELS, Layout, Tiles, tile_last, tile_start
 from mlstore._core.words cimport Words
@@ -134,7 +134,7 @@ cdef class Growth:
         if self.level < 0:
             return []
         groups = &self.groups[self.level]
-        return [name_of(self.heads[groups.owner[group]], self.level, groups.start[group]) for group in range(groups.count)]
+        return [named(self.heads[groups.owner[group]], self.level, groups.start[group]) for group in range(groups.count)]
 
     def take(self, values):
         """The nodes of these names; None: there is none."""
@@ -188,15 +188,16 @@ cdef class Growth:
 
     cdef const uint8_t* checked(self, bytes packed, int level) except? NULL:
         """The node as it lies there, if its head fits its place and its size."""
-        cdef const uint8_t* node
+        cdef Node node
+        cdef const uint8_t* data
         if packed is None:
             return NULL
-        node = <const uint8_t*> PyBytes_AS_STRING(packed)
-        if PyBytes_GET_SIZE(packed) <= HEAD or size_of(node, self.words, self.valued, self.layout.count) != PyBytes_GET_SIZE(packed):
+        data = <const uint8_t*> PyBytes_AS_STRING(packed)
+        if not open_node(&node, data, PyBytes_GET_SIZE(packed), self.words, self.valued, self.layout.count):
             raise ValueError("a node of no known form")
-        if node[1] != level or (node[0] == INNER and not level):
+        if data[1] != level or (not node.is_leaf and not level):
             raise ValueError("a node of another level")
-        return node
+        return data
 
     cdef int grow_all(self) except -1 nogil:
         cdef int64_t group
@@ -403,7 +404,7 @@ cdef class Growth:
         for node in range(self.told.count // 4):
             told = self.told.words + 4 * node
             packed = PyBytes_FromStringAndSize(<const char*> self.packed.place + place, told[3])
-            nodes.append((name_of(self.heads[told[0]], told[1], told[2]), packed))
+            nodes.append((named(self.heads[told[0]], told[1], told[2]), packed))
             place += told[3]
         return nodes
 

@@ -2,50 +2,16 @@
 
 from libc.stdint cimport int64_t, uint8_t
 
+from mlstore._core.benches cimport Bench
+from mlstore._core.nodes cimport Node
 from mlstore._core.spans cimport Spans
-from mlstore._core.tiles cimport MOST_LEVELS, Layout, Tiles
-
-
-cdef struct Node:
-    const uint8_t* data         # NULL: there is none
-    int64_t key
-    int64_t level
-    int64_t first               # tick of the stretch that it stands for
-    int64_t last
-    int64_t count               # events or children
-    int64_t child               # those of its children that are read: nodes, ascending
-    int64_t children
-    int64_t begin               # of a leaf above the finest level: its events [begin, end) are gathered, from this place on
-    int64_t end
-    int64_t place
-    bint is_leaf
-
-
-cdef struct Piece:
-    const int64_t* records      # NULL: events
-    const Node* leaf            # whose events; NULL: those gathered
-    int64_t begin
-    int64_t end
-
-
-cdef class Bench:
-    cdef Layout layout          # its measures point into the gathered events
-    cdef Tiles tiles            # built of them
-    cdef int64_t* time
-    cdef int64_t events
-    cdef int64_t capacity
-    cdef Piece* pieces
-    cdef int64_t piece_count
-    cdef int64_t piece_capacity
-    cdef int64_t* states        # of one key
-
-    cdef int reserve(self, int64_t events) except -1 nogil
-    cdef int put(self, const int64_t* records, const Node* leaf, int64_t begin, int64_t end) except -1 nogil
+from mlstore._core.tiles cimport MOST_LEVELS, Layout
 
 
 cdef class Trees:
     cdef Layout layout          # of records; it points to no events
     cdef Spans spans
+    cdef list asked             # (kind, mask) of each column
     cdef object tile_widths
     cdef int64_t widths[MOST_LEVELS + 1]
     cdef int64_t root

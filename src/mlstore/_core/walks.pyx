@@ -5,15 +5,17 @@ what lies between are in the nodes above. The parts of a window come from left t
 canonical order. docs/format.md tells the bytes of nodes; what is none is refused.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.long cimport PyLong_AsLongLongAndOverflow
-from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
 import numpy as np
 
+from mlstore._core.benches cimport Bench, Piece
 from mlstore._core.finishes cimport Finisher
+from mlstore._core.nodes cimport HEAD, Node, first_ending_from, named, open_node, words_behind
 from mlstore._core.searches cimport first_after, first_from
 from mlstore._core.spans cimport Spans
 from mlstore._core.states cimport ROWS, Measure, add_events, merge_tiles, set_nothing, settle, words_of
@@ -23,82 +25,10 @@ from mlstore._core.row_layout import CURE
 from mlstore.errors import CorruptionError
 
 cdef enum:
-    LEAF = 1
-    INNER = 2
-    HEAD = 8                    # leaf or not u8, level u8, columns u16, count u32
-    NAME_TAIL = 9               # behind the head of a key's nodes: level u8, first tick
     FEW_ROOTS = 16              # up to this many are looked up one by one
 
 _NO_WORDS = np.empty(0, np.int64)
 _NO_FLAGS = np.empty(0, np.uint8)
-
-
-cdef inline const int64_t* words_behind(const Node* node, int64_t words) noexcept nogil:
-    """The words of a node that begin so many words behind its head: bytes objects and the head leave them aligned."""
-    return <const int64_t*> (node.data + HEAD) + words
-
-
-cdef inline int64_t first_ending_from(const int64_t* start, int64_t count, int64_t width, int64_t bound) noexcept nogil:
-    """First tile whose last tick is at or after the bound."""
-    cdef int64_t low = 0, half, left = count
-    while left > 0:
-        half = (left + 1) >> 1
-        low += half if tile_last(start[low + half - 1], width) < bound else 0
-        left -= half
-    return low
-
-
-cdef class Bench:
-    """Room to work in, one walk at a time."""
-
-    def __cinit__(self, Trees trees not None, list asked not None):
-        self.layout = Layout([(kind, mask, _NO_WORDS, _NO_FLAGS) for kind, mask in asked], -1)
-        self.tiles = Tiles(trees.tile_widths, self.layout.words)
-        self.time, self.pieces = NULL, NULL
-        self.events = self.capacity = self.piece_count = self.piece_capacity = 0
-        self.states = <int64_t*> malloc(max(1, trees.spans.count * self.layout.words) * 8)
-        if self.states == NULL:
-            raise MemoryError
-
-    def __dealloc__(self):
-        free(self.time)
-        free(self.pieces)
-        free(self.states)
-
-    cdef int reserve(self, int64_t events) except -1 nogil:
-        """Room for so many gathered events: their times, then words, then flags, column after column."""
-        cdef int64_t capacity, at = 1
-        cdef Py_ssize_t m
-        cdef void* grown
-        self.events = 0
-        if events <= self.capacity:
-            return 0
-        capacity = max(64, 2 * events)
-        grown = realloc(self.time, capacity * (8 + 9 * self.layout.count))
-        if grown == NULL:
-            raise MemoryError
-        self.time, self.capacity = <int64_t*> grown, capacity
-        for m in range(self.layout.count):
-            if self.layout.measures[m].kind != ROWS:
-                self.layout.measures[m].values = self.time + at * capacity
-                at += 1
-        for m in range(self.layout.count):
-            self.layout.measures[m].counted = <uint8_t*> (self.time + at * capacity) + m * capacity
-        return 0
-
-    cdef int put(self, const int64_t* records, const Node* leaf, int64_t begin, int64_t end) except -1 nogil:
-        """One piece more of a window."""
-        cdef void* grown
-        cdef int64_t capacity
-        if self.piece_count == self.piece_capacity:
-            capacity = max(64, 2 * self.piece_capacity)
-            grown = realloc(self.pieces, capacity * sizeof(Piece))
-            if grown == NULL:
-                raise MemoryError
-            self.pieces, self.piece_capacity = <Piece*> grown, capacity
-        self.pieces[self.piece_count] = Piece(records, leaf, begin, end)
-        self.piece_count += 1
-        return 0
 
 
 cdef class Trees:
@@ -106,6 +36,7 @@ cdef class Trees:
 
     def __cinit__(self, asked, const int64_t[::1] widths, Spans spans not None, const uint8_t[:, ::1] wanted, str place not None):
         cdef Py_ssize_t i
+        self.asked = list(asked)
         self.layout = Layout([(kind, mask, _NO_WORDS, _NO_FLAGS) for kind, mask in asked], -1)
         self.spans, self.root, self.spare, self.place = spans, widths.shape[0] - 1, [], place
         if not 0 < self.root <= MOST_LEVELS:
@@ -148,10 +79,7 @@ cdef class Trees:
         return walk
 
     cdef Bench bench(self):
-        cdef Py_ssize_t m
-        if self.spare:
-            return self.spare.pop()
-        return Bench(self, [(self.layout.measures[m].kind, self.layout.measures[m].mask) for m in range(self.layout.count)])
+        return self.spare.pop() if self.spare else Bench(self.asked, self.tile_widths, self.spans.count)
 
 
 cdef class Walk:
@@ -281,24 +209,16 @@ cdef class Walk:
 
     cdef int open(self, int64_t place, bytes packed) except -1:
         """Understand the bytes of a node."""
-        cdef const uint8_t* data = <const uint8_t*> PyBytes_AS_STRING(packed)
-        cdef int64_t size = PyBytes_GET_SIZE(packed), columns = self.trees.layout.count, expected = -1
         cdef Node* node = &self.nodes[place]
+        cdef const uint8_t* data = <const uint8_t*> PyBytes_AS_STRING(packed)
+        cdef Layout layout = self.trees.layout
         cdef const int64_t* ticks
-        cdef uint32_t count = 0
-        if size > HEAD:
-            memcpy(&count, data + 4, 4)
-            if data[0] == INNER:
-                expected = HEAD + 8 * <int64_t> count * (1 + self.trees.layout.words)
-            elif data[0] == LEAF and data[2] + 256 * data[3] == columns:
-                expected = HEAD + <int64_t> count * (16 + 8 * self.trees.valued + columns)
-        if size != expected or not count:
+        if not open_node(node, data, PyBytes_GET_SIZE(packed), layout.words, self.trees.valued, layout.count):
             raise self.fault("a node of no known form")
-        if data[1] != node.level or (data[0] == INNER and not node.level):
+        if data[1] != node.level or not (node.is_leaf or node.level):
             raise self.fault("a node of no known level")
-        node.data, node.count, node.is_leaf = data, count, data[0] == LEAF
         ticks = words_behind(node, 0)
-        if ticks[0] < node.first or ticks[count - 1] > node.last:
+        if ticks[0] < node.first or ticks[node.count - 1] > node.last:
             raise self.fault("a node that stands for another stretch")
         self.packed.append(packed)
         return 0
@@ -490,16 +410,3 @@ cdef inline int64_t insert_edge(int64_t* edges, int64_t count, int64_t edge) noe
         i -= 1
     edges[place] = edge
     return count + 1
-
-
-cdef bytes named(bytes head, int64_t level, int64_t first):
-    """The name of a node."""
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(head), i
-    cdef bytes name = PyBytes_FromStringAndSize(NULL, size + NAME_TAIL)
-    cdef uint8_t* data = <uint8_t*> PyBytes_AS_STRING(name)
-    cdef uint64_t word = <uint64_t> first ^ (<uint64_t> 1 << 63)
-    memcpy(data, PyBytes_AS_STRING(head), size)
-    data[size] = <uint8_t> level
-    for i in range(8):
-        data[size + 1 + i] = <uint8_t> (word >> (56 - 8 * i))
-    return name

@@ -41,6 +41,12 @@ START = datetime(2024, 5, 1, 10, tzinfo=UTC)
 NOW = START + timedelta(hours=1)
 
 
+@pytest.fixture(autouse=True)
+def _nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events go into the trees of tiles at once, but where a test says otherwise."""
+    monkeypatch.setattr(limits, "TILE_WAITING", 0)
+
+
 @pytest.fixture
 def store() -> Iterator[ml.Store]:
     with ml.open(":memory:") as store:
@@ -118,6 +124,23 @@ def test_every_commit_is_seen_and_a_key_without_events_is_over_nothing(store: ml
     assert looks == [True] * 6
 
 
+def test_what_waits_is_put_into_the_nodes_of_a_key_once_for_each_commit(
+    store: ml.Store, looks: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "TILE_WAITING", 32)
+    reader, found = store.reader(KEPT), []
+    reader.online_features({"user_id": 7}, now=NOW)
+
+    for minute in (59, 60):
+        store.write("orders", [order(user, minute) for user in (7, 8)])
+        found += [reader.online_features({"user_id": user}, now=NOW) for user in (7, 7, 8, 8, 9, 7)]
+
+    assert repr(found[-6:]) == repr([expected(store, KEPT, {"user_id": user}) for user in (7, 7, 8, 8, 9, 7)])
+    assert [answer["amount_max_lifetime"] for answer in found] == [59 / 8] * 4 + [None, 59 / 8] + [60 / 8] * 4 + [None, 60 / 8]
+    # The first look after a commit finds it; and a key for which events wait is gone once the long way.
+    assert looks == [False, True, True, True, True] * 2
+
+
 def test_the_state_of_the_source_is_looked_at_once_for_each_commit(store: ml.Store, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = store.reader(KEPT)
     reader.online_features({"user_id": 7}, now=NOW)
@@ -132,19 +155,19 @@ def test_the_state_of_the_source_is_looked_at_once_for_each_commit(store: ml.Sto
     assert len(asked) == 2
 
 
-def test_tiles_that_a_large_write_left_behind_are_not_read_until_they_are_filled_in(
+def test_tiles_that_a_large_delete_left_behind_are_not_read_until_they_are_filled_in(
     store: ml.Store, looks: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader = store.reader(["spend:amount_count_1d"])
     reader.online_features({"user_id": 7}, now=NOW)
-    monkeypatch.setattr(limits, "TILE_ROWS", 3)
+    monkeypatch.setattr(limits, "TILE_TOUCHED", 0)
 
-    store.write("orders", [order(7, minute) for minute in range(1, 11, 2)])
+    store.delete("orders", keys={"user_id": [7]}, end=START + timedelta(minutes=10))
     behind = reader.online_features({"user_id": 7}, now=NOW)
     store.backfill("spend")
     filled = reader.online_features({"user_id": 7}, now=NOW)
 
-    assert behind == filled == {"user_id": 7, "amount_count_1d": 35}
+    assert behind == filled == {"user_id": 7, "amount_count_1d": 25}
     assert looks == [False, True]
 
 

@@ -8,7 +8,6 @@ import pyarrow as pa
 import pytest
 
 import mlstore as ml
-from mlstore.engine.asking.training import LeakageWarning
 from mlstore.engine.windows.tiles import TILES
 
 USER = ml.Entity("user", keys={"user_id": ml.int64})
@@ -263,7 +262,7 @@ def test_the_status_looks_at_every_window_that_was_asked_for(store: ml.Store) ->
     store.apply(view)
 
     answer = store.online_features(["both"], {"user_id": 7}, now=now("11:00"), status=True)
-    with pytest.warns(LeakageWarning):
+    with pytest.warns(ml.LeakageWarning):
         trained = store.training_set({"user_id": [7], "event_timestamp": [now("11:00")]}, ["both"], leakage="report")
 
     assert (answer["sum_1d"], answer["sum_1m"]) == (12.5, None)

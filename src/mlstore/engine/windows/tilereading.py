@@ -10,7 +10,7 @@ from mlstore._core.finishes import Finisher
 from mlstore._core.walks import Trees, Walk
 from mlstore.engine import limits
 from mlstore.engine.catalog import Relation
-from mlstore.engine.history.block import NO_NUMBERS
+from mlstore.engine.history.block import NO_NUMBERS, Int64
 from mlstore.engine.session import ReadContext
 from mlstore.engine.windows.answering import WindowQuestions, answer_windows, plan_of
 from mlstore.engine.windows.finishing import finisher_of
@@ -45,12 +45,14 @@ class KeptPlan:
         except OverflowError as error:
             raise refuse_overflow(self.outputs[error.args[0]]) from None
 
-    def columns(self, walk: Walk) -> list[pa.Array]:
-        """What a walk has found: a column per output, a row per key."""
-        states, answers = walk.states(), []
+    def columns(self, walk: Walk, which: Int64 | None = None) -> list[pa.Array]:
+        """What a walk has found: a column per output, a row per key, or per place of a key in `which`."""
+        states = walk.states() if which is None else walk.states()[which]
+        of_window = [np.ascontiguousarray(states[:, place].T) for place in range(len(self._windows))]
+        layout, answers = self.plan.layout, []
         for output in self.outputs:
-            record = np.ascontiguousarray(states[:, self._windows.index(output.window)].T)
-            answers.append(finish(self.plan.plan, output, *self.plan.layout.state(output, record), {}))
+            asked, words = layout.state(output, of_window[self._windows.index(output.window)])
+            answers.append(finish(self.plan.plan, output, asked, words, {}))
         return answers
 
 
@@ -79,9 +81,13 @@ class LivePlan:
         self.kept.fill(self._walk(context, [key], moment), answer)
         return answer
 
-    def answer_many(self, context: ReadContext, keys: Sequence[bytes | None], moment: int) -> list[pa.Array]:
-        """What tiles keep of some keys, a row for each."""
-        return self.kept.columns(self._walk(context, keys, moment))
+    def answer_many(self, context: ReadContext, asked: Factorized, moment: int) -> dict[str, pa.Array]:
+        """What tiles keep of some keys, a row per code; who has a null key is answered as a key without events."""
+        if not self.kept.outputs:
+            return {}
+        walk = self._walk(context, [*asked.keys.encoded(), None], moment)
+        columns = self.kept.columns(walk, np.where(asked.codes < 0, len(asked.keys), asked.codes))
+        return {output.name: column for output, column in zip(self.kept.outputs, columns, strict=True)}
 
     def _walk(self, context: ReadContext, keys: Sequence[bytes | None], moment: int) -> Walk:
         prefix = self.plan.prefix(context.scope.line)
@@ -112,10 +118,5 @@ def answer_live(context: ReadContext, relation: Relation, numbers: Sequence[int]
     ready = live_plan(context, relation, numbers) if len(asked.keys) <= limits.TILE_KEYS else None
     if ready is None:
         return None
-    answers = ready.answer_others(context, asked, moment)
-    if ready.kept.outputs:
-        # Who has a null key is answered as a key without events.
-        codes = pa.array(np.where(asked.codes < 0, len(asked.keys), asked.codes))
-        found = ready.answer_many(context, [*asked.keys.encoded(), None], moment)
-        answers |= {output.name: column.take(codes) for output, column in zip(ready.kept.outputs, found, strict=True)}
+    answers = ready.answer_others(context, asked, moment) | ready.answer_many(context, asked, moment)
     return [answers[output.name] for output in ready.outputs]

@@ -24,6 +24,7 @@ from mlstore.engine.windows.events import Events, Source
 from mlstore.engine.windows.measures import Layout, is_kept, lay_out, read_measures
 from mlstore.engine.windows.plan import FIRST_TICK, LAST_TICK, WindowPlan
 from mlstore.errors import CorruptionError
+from mlstore.format.keyvector import encode_int
 from mlstore.storage.keyspace import declare
 
 TILES = declare("tiles")  # table of the window view | line | entity key | level u8 | first tick -> node
@@ -36,6 +37,7 @@ Measure = tuple[int, int, Int64, Flags]
 
 _OWNER = struct.Struct(">II")
 PREFIX_BYTES = _OWNER.size
+_TICK = struct.Struct("<q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,11 @@ class TilePlan:
     def start_of(self, level: int, tick: int) -> int:
         """The first tick of the stretch that a tick lies in."""
         return max(FIRST_TICK, tick // self.widths[level] * self.widths[level])
+
+    def root_name(self, head: bytes, packed: bytes) -> bytes:
+        """What a root is called in the file, by the first tick that it holds. head: what the names of its key's nodes begin with."""
+        [tick] = _TICK.unpack_from(packed, 8)
+        return head + bytes([self.root]) + encode_int(self.start_of(self.root, tick))
 
     def measures(self, events: Kept) -> list[Measure]:
         """What the kernels take."""

@@ -52,21 +52,29 @@ class Seen:
 class GrownWalk:
     """A walk that finds some nodes as they will be: right as long as the file says what it said when they were grown."""
 
-    __slots__ = ("_names", "_nodes", "seen", "walk")
+    __slots__ = ("_name_of", "_names", "_nodes", "_ranges", "seen", "walk")
 
-    def __init__(self, walk: Walk, nodes: Mapping[bytes, bytes], seen: Seen) -> None:
+    def __init__(self, walk: Walk, nodes: Mapping[bytes, bytes], seen: Seen, name_of: Callable[[bytes], bytes]) -> None:
         self.walk = walk
         self.seen = seen
         self._nodes = nodes
+        self._name_of = name_of
         self._names: list[bytes] = []
+        self._ranges: list[tuple[bytes, bytes]] = []
 
     def ranges(self) -> list[tuple[bytes, bytes]]:
-        """As of the walk, which has none."""
-        return []
+        """As of the walk."""
+        self._ranges = self.walk.ranges()
+        return self._ranges
 
     def take_ranges(self, found: list[list[bytes]]) -> None:
-        """As of the walk."""
-        self.walk.take_ranges(found)
+        """As of the walk, but for the roots that have grown."""
+        whole = []
+        for (start, stop), roots in zip(self._ranges, found, strict=True):
+            grown = {name: packed for name, packed in self._nodes.items() if start <= name < stop}
+            named = {self._name_of(packed): packed for packed in roots} if grown else {}
+            whole.append([packed for _, packed in sorted((named | grown).items())] if grown else roots)
+        self.walk.take_ranges(whole)
 
     def wanted(self) -> list[bytes]:
         """As of the walk."""
@@ -103,8 +111,7 @@ class Watch:
         nodes = seen.grown.get(head)
         if nodes is None and self._pick(seen, head) is None:
             nodes = self._remember(seen, head, {})
-        walk = None if nodes is None else begin([head], moment)
-        return None if walk is None or nodes is None or walk.ranges() else GrownWalk(walk, nodes, seen)
+        return None if nodes is None else GrownWalk(begin([head], moment), nodes, seen, partial(self._plan.root_name, head))
 
     def approves(self, mark: bytes | None, state: bytes | None, walk: Walk | GrownWalk) -> bool:
         """Whether, as these are, a walk may be gone: all keys have tiles, which are right with the nodes that the walk has."""
