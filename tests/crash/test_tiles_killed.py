@@ -12,7 +12,7 @@ import pytest
 
 import mlstore as ml
 from mlstore.engine import limits
-from mlstore.engine.writing import backfilling
+from mlstore.engine.writing import catching
 from tests.support.crash_limits import shrink_limits
 from tests.support.processes import Child, Parent
 
@@ -38,7 +38,7 @@ def live(parent: Parent, path: Path, life: int) -> None:
     """Fill in, write, delete, tidy up, until killed."""
     shrink_limits()
     limits.TILE_LEAF = 4
-    backfilling.STEP_KEYS = 3
+    catching.STEP_KEYS = 3
     dice = random.Random(life)
     with ml.open(path) as store:
         parent.tell("lives")

@@ -73,6 +73,15 @@ KINDS = ("append",) * 6 + (
 steps = st.lists(st.builds(Step, st.sampled_from(KINDS), st.lists(facts, min_size=1, max_size=12).map(tuple)), min_size=1, max_size=9)
 
 
+LIMITS = {
+    "TILE_WAITING": [0, 2, 32],
+    "TILE_WAITING_EVENTS": [5, 20, 1 << 14],
+    "TILE_WAITING_OF_KEY": [3, 256],
+    "TILE_ROWS": [6, 1 << 17],
+    "TILE_STEP_KEYS": [1, 1 << 10],
+}
+
+
 class Machine:
     """A store and the plain rows that it must agree with."""
 
@@ -212,7 +221,11 @@ def test_online_is_training_is_the_plain_rows(data: st.DataObject, *, is_view: b
         patch.setattr("mlstore.engine.limits.WINDOW_EVENTS", 7)
         patch.setattr("mlstore.engine.limits.WINDOW_STRETCH", 3)
         patch.setattr("mlstore.engine.limits.TILE_LEAF", data.draw(st.sampled_from([1, 3, 64])))
-        patch.setattr("mlstore.engine.writing.backfilling.STEP_KEYS", 1)
+        patch.setattr("mlstore.engine.writing.catching.STEP_KEYS", 1)
+        for limit, sizes in LIMITS.items():
+            patch.setattr(f"mlstore.engine.limits.{limit}", data.draw(st.sampled_from(sizes)))
+        if data.draw(st.booleans()):
+            patch.setattr("mlstore.engine.writing.upkeep.catch_up", lambda *_: None)  # as if each bulk write were cut short there
         machine = Machine(
             Path(folder) / "w.mls",
             is_view=is_view,
@@ -224,6 +237,7 @@ def test_online_is_training_is_the_plain_rows(data: st.DataObject, *, is_view: b
             if place == view_at:
                 machine.apply(Step("late view", ()))
             machine.apply(step)
+            machine.store.verify()
         machine.apply(Step("late view", ()))
         machine.check(moments)
         machine.apply(Step("backfill", ()))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -11,15 +13,19 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 import mlstore as ml
-from mlstore.engine.windows.plan import FIRST_TICK, Int64, Moments, WindowPlan, compile_plan
+from mlstore._core.tiles import ASKED, KINDS
+from mlstore.engine.windows.plan import FIRST_TICK, LAST_TICK, Int64, Moments, WindowPlan, compile_plan
 from mlstore.schema.layout import view_layout
 from mlstore.schema.window import Window
+from tests.support.data import microseconds
 
 USER = ml.Entity("user", keys={"user": ml.int64})
 FIELDS = {
     "f": ml.float64, "g": ml.float32, "i": ml.int64, "h": ml.int16, "u": ml.uint64, "b": ml.bool_, "s": ml.string, "t": ml.timestamp("us"),
 }  # fmt: skip
 SOURCE = ml.FeatureView("facts", entity=USER, schema=FIELDS)
+ALL = sum(ASKED.values())
+MERGING = ("count", "sum", "mean", "min", "max", "std", "var", "skew", "kurtosis")
 NUMBERS = ("f", "g", "i", "h", "u", "b")
 
 floats = st.one_of(
@@ -94,6 +100,25 @@ def moments_of(groups: Sequence[Sequence[int | None]], known: Sequence[int] = ()
     return Moments(offsets, np.array(time, np.int64), np.array(known, np.int64))
 
 
+def bits(value: Any) -> Any:
+    """Equal where bits are; one NaN; times as ticks."""
+    if isinstance(value, float):
+        return "nan" if value != value else struct.pack("<d", value)
+    if isinstance(value, list):
+        return [bits(part) for part in value]
+    if isinstance(value, dict):
+        return [(key, bits(part)) for key, part in value.items()]
+    if isinstance(value, datetime):
+        return microseconds(value)
+    return int(value) if isinstance(value, bool) else value
+
+
+def shown(column: pa.Array) -> list[Any]:
+    """Python values; maps as dicts."""
+    values = column.to_pylist()
+    return [dict(value) for value in values] if pa.types.is_map(column.type) else values
+
+
 @st.composite
 def event_groups(draw: st.DrawFn, *, groups: int = 3, most: int = 25, low: int = -30, high: int = 30) -> list[list[dict[str, Any]]]:
     """Events of some groups in total order, with ties and nulls."""
@@ -103,6 +128,32 @@ def event_groups(draw: st.DrawFn, *, groups: int = 3, most: int = 25, low: int =
     )
     found = [draw(st.lists(event, max_size=most)) for _ in range(draw(st.integers(1, groups)))]
     return [sorted(events, key=lambda row: (row["time"], row["created"])) for events in found]
+
+
+@st.composite
+def raw_events(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, list[Any]]:
+    """Offsets, times and measures of all kinds: some values null."""
+    counts = draw(st.lists(st.integers(0, 30), min_size=1, max_size=3))
+    rows = sum(counts)
+    extremes = st.sampled_from([FIRST_TICK, FIRST_TICK + 1, LAST_TICK, LAST_TICK - 1])
+    times = st.integers(-60, 60) if draw(st.booleans()) else st.one_of(st.integers(-60, 60), extremes)
+    time = np.concatenate([np.sort(np.array(draw(st.lists(times, min_size=n, max_size=n)), np.int64)) for n in counts])
+    floats = np.array(draw(st.lists(VALUES["f"], min_size=rows, max_size=rows)), np.float64)
+    ints = np.array(draw(st.lists(VALUES["i"], min_size=rows, max_size=rows)), np.int64)
+    uints = np.array(draw(st.lists(VALUES["u"], min_size=rows, max_size=rows)), np.uint64)
+    flags = np.array(draw(st.lists(st.integers(0, 1), min_size=rows, max_size=rows)), np.uint8)
+    none = np.empty(0, np.uint8)
+    return (
+        np.append(0, np.cumsum(counts)).astype(np.int64),
+        time,
+        [
+            (KINDS["floats"], ALL, floats.view(np.int64), flags),
+            (KINDS["rows"], 0, np.empty(0, np.int64), none),
+            (KINDS["ints"], ASKED["sum"] | ASKED["greatest"], ints, none),
+            (KINDS["uints"], ALL, uints.view(np.int64), flags),
+            (KINDS["floats"], ASKED["spread"], floats.view(np.int64), none),
+        ],
+    )
 
 
 @st.composite

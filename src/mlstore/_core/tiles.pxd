@@ -54,7 +54,7 @@ cdef class Layout:
 
 
 cdef class Tiles:
-    cdef int depth
+    cdef int depth              # levels that are built; who lowers it has only those
     cdef int64_t words
     cdef Level levels[MOST_LEVELS]
     cdef int64_t* trimmed       # two records

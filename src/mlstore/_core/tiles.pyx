@@ -85,7 +85,7 @@ cdef class Tiles:
 
     def __dealloc__(self):
         cdef int i
-        for i in range(self.depth):
+        for i in range(MOST_LEVELS):
             free(self.levels[i].start)
             free(self.levels[i].first)
             free(self.levels[i].records)

@@ -1,4 +1,4 @@
-"""Windows: states of the events in intervals, merged in the canonical order, from events alone or from tiles that are kept.
+"""Windows: states of the events in intervals, merged in the canonical order, from events alone; from trees of tiles: see walks.
 
 Intervals are inclusive; the least tick as `low` and the greatest as `high` mean no bound. A measure and a record: see tiles.
 """
@@ -32,24 +32,4 @@ def fold(
 
     The events may end before those of the interval do: it is as if later ones were not there. A window of rows says low = the greatest and
     high = the least tick: then no tile lies in it, and its events are added one by one.
-    """
-
-def fold_stored(
-    measures: Sequence[Measure],
-    widths: Int64,
-    tile_offsets: Int64,
-    tile_start: Int64,
-    records: Int64,
-    event_offsets: Int64,
-    time: Int64,
-    asked: Int64,
-    low: Int64,
-    high: Int64,
-    wanted: NDArray[np.uint8],
-    states: Int64,
-) -> None:
-    """As fold, from tiles as build_tiles gives them; asked: the key of each question.
-
-    Of each level every tile that holds an event, lies in the interval and in no wider tile that does must be there, and every event that
-    lies in none; it does no harm if more are.
     """

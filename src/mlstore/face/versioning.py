@@ -136,8 +136,9 @@ class Versioning(Face):
         """Bring what another branch has changed into this one: rows, deletes, definitions and online values, in one commit.
 
         If nothing was committed here since the other began, this branch moves to the other's newest commit, whatever the size (a
-        fast-forward; no commit is made). Otherwise rows are merged three ways, by key, event time and `created`: what one side changed
-        is taken, of a row that both changed each cell. Rows keep their `created`.
+        fast-forward; no commit is made), unless window views keep tiles here, which must follow each row. Otherwise rows are merged
+        three ways, by key, event time and `created`: what one side changed is taken, of a row that both changed each cell. Rows keep
+        their `created`.
 
         Parameters
         ----------

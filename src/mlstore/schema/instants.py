@@ -32,6 +32,8 @@ _HINT = "give a datetime, a date, or ISO text such as '2024-01-31T12:00:00Z'"
 def instant_ns(value: object) -> int:
     """Nanoseconds since 1970 of a datetime, date, ISO text, numpy, pandas or Arrow time. Exact, and of any size."""
     found: int | None = None
+    if type(value) is datetime:
+        return _from_datetime(value)
     if isinstance(value, str):
         found = _from_text(value)
     elif isinstance(value, np.datetime64):
@@ -79,8 +81,10 @@ def format_instant(ticks: int, tick_ns: int) -> str:
 
 
 def _from_datetime(moment: datetime) -> int:
-    offset = moment.utcoffset()
-    since = moment.replace(tzinfo=UTC) - EPOCH - (offset or timedelta(0))
+    if moment.tzinfo is UTC:
+        since = moment - EPOCH
+    else:
+        since = moment.replace(tzinfo=UTC) - EPOCH - (moment.utcoffset() or timedelta(0))
     return (since.days * 86_400 + since.seconds) * SECOND_NS + since.microseconds * 1_000
 
 

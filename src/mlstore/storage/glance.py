@@ -4,13 +4,16 @@ A `Reader` can be kept, asked again, and found by a fork or a new mapping; a gla
 Invariant: it never looks at a provisional map, which may be replaced while transactions that nobody registered are at work.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import lmdb
 
 from mlstore.storage.environment import Environment
 from mlstore.storage.failures import translate
 from mlstore.storage.keyspace import Keyspace
+from mlstore.storage.ranges import iterate_forward
+from mlstore.storage.walking import Walk, follow, walk_through
 
 Guard = tuple[Keyspace, bytes]
 Moment = tuple[int, int]  # the mapping and the number of the commit, which begins anew in a compacted file
@@ -52,3 +55,62 @@ def _read(
     """The same by a Reader."""
     with environment.reader(views=False) as reader:
         return [reader.get(space, key) for key in keys], (reader.mapping, reader.txn_id), reader.get(*guard)
+
+
+def glance_through(
+    environment: Environment,
+    space: Keyspace,
+    keys: Sequence[bytes],
+    walks: tuple[Keyspace, Sequence[Walk]],
+    guards: Sequence[Guard],
+    known: Moment,
+    approves: Callable[[list[bytes | None]], bool],
+) -> tuple[list[bytes | None], Moment] | None:
+    """The values of the keys, and walks through another keyspace, at one consistent point, which that is.
+
+    None, and nothing was walked: the values of the guards are not approved. At the `known` moment they need not be asked about.
+    """
+    mapped = environment.use()
+    handles = mapped.handles
+    handle, through = handles.get(space.name), handles.get(walks[0].name)
+    if mapped.is_provisional or handle is None or through is None:
+        return _read_through(environment, space, keys, walks, guards, approves)
+    try:
+        transaction = mapped.begin_read(through)
+        try:
+            get = transaction.get
+            moment = mapped.mapping, transaction.id()
+            if moment != known:
+                held = [handles.get(guarded.name) for guarded, _ in guards]
+                if None in held:
+                    return _read_through(environment, space, keys, walks, guards, approves)
+                if not approves([get(key, None, guarded) for (_, key), guarded in zip(guards, held, strict=True)]):
+                    return None
+            for walk in walks[1]:
+                follow(walk, lambda wanted: list(map(get, wanted)), lambda start, stop: _scan(transaction, start, stop))
+            return [get(key, None, handle) for key in keys], moment
+        finally:
+            transaction.abort()
+    except lmdb.Error as error:
+        raise translate(error, environment.path, f"read keys of {space.name} and {walks[0].name}") from error
+
+
+def _scan(transaction: Any, start: bytes, stop: bytes) -> Iterator[bytes]:
+    return (value for _, value in iterate_forward(transaction.cursor(), start, stop, keys_only=False))
+
+
+def _read_through(
+    environment: Environment,
+    space: Keyspace,
+    keys: Sequence[bytes],
+    walks: tuple[Keyspace, Sequence[Walk]],
+    guards: Sequence[Guard],
+    approves: Callable[[list[bytes | None]], bool],
+) -> tuple[list[bytes | None], Moment] | None:
+    """The same by a Reader."""
+    with environment.reader(views=False) as reader:
+        if not approves([reader.get(guarded, key) for guarded, key in guards]):
+            return None
+        for walk in walks[1]:
+            walk_through(reader, walks[0], walk)
+        return [reader.get(space, key) for key in keys], (reader.mapping, reader.txn_id)

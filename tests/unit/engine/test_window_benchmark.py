@@ -8,7 +8,8 @@ import pyarrow as pa
 import mlstore as ml
 from mlstore.engine.windows.aggregates import aggregate
 from mlstore.engine.windows.plan import Moments
-from mlstore.engine.windows.single import SinglePlan
+from mlstore.engine.windows.tilereading import KeptPlan
+from tests.support.trees import Drawer, answer_one, events_of, trees_of
 from tests.support.windows import Rows, plan_of
 
 HOUR = 3600 * 10**6
@@ -31,9 +32,11 @@ def test_many_moments_of_many_keys(benchmark):
     assert np.asarray(counts).mean() > 400
 
 
-def test_one_moment_of_one_key(benchmark):
-    single, events = SinglePlan(PLAN), history(1, 1000)
+def test_one_moment_of_one_key_from_its_tree(benchmark):
+    events, trees, drawer = history(1, 1000), trees_of(PLAN), Drawer()
+    drawer.plant(trees, b"k", trees.keep(events_of(events.time, events.columns, slice(None)), events.time))
+    kept = KeptPlan(trees, PLAN.outputs)
 
-    values = benchmark(single.from_events, events, 60 * 24 * HOUR)
+    values = benchmark(answer_one, kept, drawer, b"k", 60 * 24 * HOUR)
 
     assert values[3] > 400

@@ -252,3 +252,20 @@ def test_a_broken_tile_is_found(store: ml.Store) -> None:
 
     with pytest.raises(ml.CorruptionError, match="tiles are not what the events make"):
         store.verify()
+
+
+def test_the_status_looks_at_every_window_that_was_asked_for(store: ml.Store) -> None:
+    """It was that of the last window alone: an empty one hid the events of all others, and their creation times from `leakage=`."""
+    view = ml.WindowView(
+        "both", entity=USER, source=ORDERS, aggregations=[ml.agg("amount", "sum", windows=["1d", "1m"], name="sum_{window}")]
+    )
+    store.apply(view)
+
+    answer = store.online_features(["both"], {"user_id": 7}, now=now("11:00"), status=True)
+    with pytest.warns(ml.LeakageWarning):
+        trained = store.training_set({"user_id": [7], "event_timestamp": [now("11:00")]}, ["both"], leakage="report")
+
+    assert (answer["sum_1d"], answer["sum_1m"]) == (12.5, None)
+    assert answer["both__status"] == "PRESENT"
+    assert answer["both__event_timestamp"] == now("10:30")
+    assert trained.schema.metadata[b"mlstore.leakage"] == b'{"both": 1}'

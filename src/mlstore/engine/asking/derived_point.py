@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mlstore._core.walks import Walk
 from mlstore.engine.asking.deriving import FeaturePlan
 from mlstore.engine.asking.point import PointPlan
+from mlstore.engine.asking.point_windows import PointWindows
 from mlstore.schema.python_values import is_scalar
 
 
@@ -20,12 +22,18 @@ class DerivedPoint:
     def needs_now(self) -> bool:
         return self.point.needs_now
 
+    @property
+    def windows(self) -> PointWindows | None:
+        return self.point.windows
+
     def records(self, keys: Mapping[str, Any]) -> list[bytes] | None:
         # No key of a view need be among the columns: then only these tell one request from many.
         return self.point.records(keys) if all(is_scalar(keys[name]) for name in self.plan.brought_columns) else None
 
-    def answer(self, keys: Mapping[str, Any], rows: Sequence[bytes | None], now_ns: int, *, is_sample: bool) -> dict[str, Any]:
-        return self.plan.finish_one(keys, self.point.answer(keys, rows, now_ns, is_sample=is_sample))
+    def answer(
+        self, keys: Mapping[str, Any], rows: Sequence[bytes | None], now_ns: int, *, is_sample: bool, walks: Sequence[Walk] = ()
+    ) -> dict[str, Any]:
+        return self.plan.finish_one(keys, self.point.answer(keys, rows, now_ns, is_sample=is_sample, walks=walks))
 
 
 def derive_point(plan: FeaturePlan, point: PointPlan | None) -> PointPlan | DerivedPoint | None:

@@ -1,6 +1,7 @@
 """Points: how one key is answered, worked out once for a selection and the names of the keys given.
 
-Covers what is asked all the time: the newest rows of a line of its own, every key present. The rest is `serving`'s.
+Covers what is asked all the time: the newest rows of a line of its own, and windows that tiles answer, every key present. The rest is
+`serving`'s.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,22 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
+from mlstore._core.walks import Walk
+from mlstore.engine.asking.keygroup import KeyGroup, grouped, key_group, records_of
 from mlstore.engine.asking.lookup import expiry, times_or_null
+from mlstore.engine.asking.point_windows import PointWindows, plan_point_windows
 from mlstore.engine.asking.selection import Selected, status_names
 from mlstore.engine.history.offline import MIN_TIME
 from mlstore.engine.history.online import online_prefix
 from mlstore.engine.meter import Meter, ViewMeter
 from mlstore.engine.versions import Scope
-from mlstore.errors import UsageError
 from mlstore.format.answers import IS_NOT_FOUND, IS_OUTSIDE_TTL, STATUSES, AnswerPlan
-from mlstore.format.keys import MAX_KEY, KeySpec
-from mlstore.format.keyscalar import ScalarEncoder
-from mlstore.format.keyvector import encode_int, record_of_int
 from mlstore.format.rows import peek
-
-GLOBAL_KEY = encode_int(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +28,24 @@ class PointPlan:
     """What is read for one key, and what becomes of it."""
 
     template: dict[str, Any]  # the answer of a key that nobody knows
-    groups: tuple["KeyGroup", ...]
+    groups: tuple[KeyGroup, ...]
     views: tuple["PointView", ...]  # in the order of the records
+    windows: PointWindows | None
     needs_now: bool
     with_status: bool
 
     def records(self, keys: Mapping[str, Any]) -> list[bytes] | None:
         """The online records of these keys; None: one of them is null, no single value, or refused: not for this plan to say."""
-        if len(self.groups) == 1:
-            return self.groups[0].records(keys)
-        records: list[bytes] = []
-        for group in self.groups:
-            more = group.records(keys)
-            if more is None:
-                return None
-            records += more
-        return records
+        return self.groups[0].records(keys) if len(self.groups) == 1 else records_of(self.groups, keys)
 
-    def answer(self, keys: Mapping[str, Any], rows: Sequence[bytes | None], now_ns: int, *, is_sample: bool) -> dict[str, Any]:
+    def answer(
+        self, keys: Mapping[str, Any], rows: Sequence[bytes | None], now_ns: int, *, is_sample: bool, walks: Sequence[Walk] = ()
+    ) -> dict[str, Any]:
+        """The answer, from the online records and the walks of these keys."""
         answer = self.template.copy()
         answer.update(keys)
+        if self.windows is not None:
+            self.windows.fill(walks, answer)
         for place, view in enumerate(self.views):
             row = rows[place]
             if row is None:
@@ -65,39 +60,6 @@ class PointPlan:
             if self.with_status:
                 answer.update(zip(view.status_names, view.told(code, row), strict=True))
         return answer
-
-
-@dataclass(frozen=True, slots=True)
-class KeyGroup:
-    """Views of one entity: the key columns, and where the views' records begin."""
-
-    columns: tuple[tuple[str, ScalarEncoder], ...]
-    prefixes: tuple[bytes, ...]
-    integers: tuple[int, int] | None  # the range of the key, if it is one signed integer
-
-    def records(self, keys: Mapping[str, Any]) -> list[bytes] | None:
-        if self.integers is not None and len(self.prefixes) == 1:
-            low, high = self.integers
-            record = record_of_int(self.prefixes[0], keys[self.columns[0][0]], low, high)
-            if record is not None:
-                return [record]
-        code = self.encode(keys)
-        return None if code is None else [prefix + code for prefix in self.prefixes]
-
-    def encode(self, keys: Mapping[str, Any]) -> bytes | None:
-        code = b"" if self.columns else GLOBAL_KEY
-        try:
-            for name, encode in self.columns:
-                value = keys[name]
-                if type(value) is list:  # many keys: the refusal would be a long one
-                    return None
-                part = encode(value)
-                if part is None:
-                    return None
-                code = code + part if code else part
-        except UsageError:
-            return None
-        return code if len(code) <= MAX_KEY else None
 
 
 class PointView:
@@ -131,41 +93,26 @@ def oldest_tick(selected: Selected, now_ns: int) -> int:
 
 
 def plan_point(selection: Sequence[Selected], names: Sequence[str], scope: Scope, meter: Meter, *, status: bool) -> PointPlan | None:
-    """The plan for keys of these names; None where the answer is not simply the online row of the line."""
+    """The plan for keys of these names; None where the answer is neither the online row of the line nor in tiles."""
     if not scope.is_live or scope.ancestry:
         return None
     template: dict[str, Any] = dict.fromkeys(names)
-    groups: dict[tuple[str, ...], list[Selected]] = {}
     for selected in selection:
-        columns = selected.key_columns
-        if (
-            selected.relation.window is not None
-            or selected.relation.layout.last_valid
-            or selected.way.offset_ns
-            or not set(columns) <= set(names)
-        ):
+        if selected.relation.layout.last_valid or selected.way.offset_ns or not set(selected.key_columns) <= set(names):
             return None
-        groups.setdefault((*columns, *map(str, selected.relation.key_spec.dtypes)), []).append(selected)
         template |= dict.fromkeys(selected.outputs)
         template |= dict.fromkeys(status_names(selected) if status else ())
-    ordered = [selected for group in groups.values() for selected in group]
+    windows = [selected for selected in selection if selected.relation.window is not None]
+    ready = plan_point_windows(windows, scope.line) if windows and not status else None
+    if windows and ready is None:
+        return None
+    groups = grouped([selected for selected in selection if selected.relation.window is None])
+    ordered = [selected for group in groups for selected in group]
     return PointPlan(
         template,
-        tuple(_key_group(group, scope.line) for group in groups.values()),
+        tuple(key_group(group, [online_prefix(selected.relation, scope.line) for selected in group]) for group in groups),
         tuple(PointView(selected, meter.view(selected.relation.table)) for selected in ordered),
-        needs_now=any(selected.ttl_ns is not None for selected in ordered),
+        ready,
+        needs_now=bool(windows) or any(selected.ttl_ns is not None for selected in ordered),
         with_status=status,
     )
-
-
-def _key_group(group: Sequence[Selected], line: int) -> KeyGroup:
-    spec = group[0].relation.key_spec
-    columns = tuple(zip(group[0].key_columns, spec.encoders, strict=True))
-    return KeyGroup(columns, tuple(online_prefix(selected.relation, line) for selected in group), _signed_range(spec))
-
-
-def _signed_range(spec: KeySpec) -> tuple[int, int] | None:
-    arrow = spec.dtypes[0].arrow if len(spec.dtypes) == 1 else None
-    if arrow is None or not pa.types.is_signed_integer(arrow):
-        return None
-    return -(1 << (arrow.bit_width - 1)), (1 << (arrow.bit_width - 1)) - 1

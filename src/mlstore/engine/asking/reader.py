@@ -15,6 +15,7 @@ from mlstore.engine.asking.batch import BatchPlan, plan_batch
 from mlstore.engine.asking.derived_point import DerivedPoint, derive_point
 from mlstore.engine.asking.deriving import FeaturePlan, plan_features
 from mlstore.engine.asking.point import PointPlan, plan_point
+from mlstore.engine.asking.point_windows import PointWindows
 from mlstore.engine.asking.selection import Features
 from mlstore.engine.asking.sequences import last_rows, last_rows_of_one, require_length
 from mlstore.engine.asking.serving import Ask, answer_many, answer_one
@@ -23,6 +24,8 @@ from mlstore.engine.history.online import ONLINE
 from mlstore.engine.meter import SAMPLED
 from mlstore.engine.session import ReadContext, Session
 from mlstore.engine.versions import COUNTERS, Scope
+from mlstore.engine.windows.tiles import TILES
+from mlstore.engine.windows.tilewatching import GrownWalk, ends_of
 from mlstore.errors import UsageError
 from mlstore.format.keyvector import Ints
 from mlstore.schema.frames import to_table
@@ -33,21 +36,26 @@ from mlstore.schema.timestamps import instant_ns
 from mlstore.schema.view import FeatureView
 from mlstore.schema.window_view import WindowView
 from mlstore.storage.environment import Environment
-from mlstore.storage.glance import Moment, glance
+from mlstore.storage.glance import Moment, glance, glance_through
 
 TimeLike = str | date
 
+_NEVER: Moment = (-1, -1)
 _TICK = (COUNTERS, b"catalog")
 
 
 class _Known:
-    """What is known while the catalogue stays as it is: `tick` as the file has it, and a commit that had it."""
+    """What is known while the catalogue stays as it is: `tick` as the file has it, and a commit that had it.
 
-    __slots__ = ("batches", "catalog", "moment", "plans", "tick")
+    window_moment: one at which, besides, the tiles of all window views asked for were right.
+    """
+
+    __slots__ = ("batches", "catalog", "moment", "plans", "tick", "window_moment")
 
     def __init__(self, tick: bytes | None, moment: Moment, catalog: Catalog | None) -> None:
         self.tick = tick
         self.moment = moment
+        self.window_moment = _NEVER
         self.catalog = catalog
         self.plans: dict[tuple[str, ...], PointPlan | DerivedPoint | None] = {}
         self.batches: dict[tuple[str, ...], BatchPlan | None] = {}
@@ -75,7 +83,7 @@ class OnlineReader:
         self._meter = session.meter
         self._environment = session.environment
         self._count = session.meter.singles.add_one
-        self._known = _Known(None, (-1, -1), None)
+        self._known = _Known(None, _NEVER, None)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -88,7 +96,11 @@ class OnlineReader:
             known, names = self._known, tuple(keys)
             plan = known.plans.get(names)
             records = None if plan is None else plan.records(keys)
-            if plan is not None and records is not None:
+            if plan is not None and records is not None and plan.windows is not None:
+                answer = self._answer_windows(known, plan, plan.windows, keys, records, now)
+                if answer is not None:
+                    return answer
+            elif plan is not None and records is not None:
                 is_sample = not self._count() % SAMPLED
                 started = perf_counter_ns() if is_sample else 0
                 now_ns = self._now_ns(now) if plan.needs_now or is_sample or now is not None else 0
@@ -107,6 +119,42 @@ class OnlineReader:
                 if table is not None:
                     return table
         return self._prepare_and_answer(keys, self._now_ns(now), None if last_n is None else require_length(last_n))
+
+    def _answer_windows(
+        self,
+        known: _Known,
+        plan: PointPlan | DerivedPoint,
+        windows: PointWindows,
+        keys: Mapping[str, Any],
+        records: list[bytes],
+        now: TimeLike | None,
+    ) -> dict[str, Any] | None:
+        """What the plan says; None if it is of another catalogue than the tiles, or they are not right, or it is not for it to say."""
+        started, now_ns = perf_counter_ns(), self._now_ns(now)
+        walks = windows.begin(keys, now_ns)
+        if walks is None:
+            return None
+        # What waits beside the tiles is remembered by what the file says of it, so that has to be asked each time.
+        has_grown = any(isinstance(walk, GrownWalk) for walk in walks)
+        found = glance_through(
+            self._environment,
+            ONLINE,
+            records,
+            (TILES, walks),
+            (_TICK, *windows.guards),
+            _NEVER if has_grown else known.window_moment,
+            lambda told: told[0] == known.tick and windows.approve(told[1:], walks),
+        )
+        if found is None:
+            return None
+        rows, moment = found
+        if not has_grown:
+            known.window_moment = moment
+        is_sample = not self._count() % SAMPLED
+        answer = plan.answer(keys, rows, now_ns, is_sample=is_sample, walks=ends_of(walks))
+        if is_sample:
+            self._meter.single_latency.record(perf_counter_ns() - started)
+        return answer
 
     def _answer_batch(self, known: _Known, batch: BatchPlan, ints: Ints, now: TimeLike | None) -> pa.Table | None:
         """What the plan says; None if it is of another catalogue than the rows."""

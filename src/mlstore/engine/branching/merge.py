@@ -38,6 +38,7 @@ from mlstore.engine.history.offline import History
 from mlstore.engine.history.picking import Pick, pick_ranges
 from mlstore.engine.session import ReadContext, Session, WriteContext
 from mlstore.engine.versions import Scope, Version, newest, resolve, scope_of, take_numbers
+from mlstore.engine.windows.tilekeeping import following, keeps_tiles
 from mlstore.engine.writing import upkeep
 from mlstore.engine.writing.ingest import write_here
 from mlstore.engine.writing.registration import check_readers, check_references, check_types, register
@@ -63,7 +64,7 @@ def merge(session: Session, version: Version, strategy: Strategy, *, author: str
         if ours is not None and base is not None and base.id == theirs.id:
             return ours
         is_ahead = ours is None or (base is not None and base.id == ours.id)
-        if is_ahead and fast_forward and len(place.ancestry) + 2 <= limits.MAX_LAYERS:
+        if is_ahead and fast_forward and len(place.ancestry) + 2 <= limits.MAX_LAYERS and not keeps_tiles(context):
             move_branch(context, session.branch, theirs, "merge", author=author, message=message)
             return theirs
         start = scope_of(reader, base) if base is not None else Scope(context.scope.line, 0)
@@ -197,7 +198,9 @@ def _apply(context: WriteContext, made: _TableMerge) -> TableChange:
     hidden = 0
     if plan.hide:
         history = context.history(relation)
-        gone = hide(context, history, _find_rows(history, shape, plan.hide), seq)
+        with following(context, relation) as keeper:
+            gone = hide(context, history, _find_rows(history, shape, plan.hide), seq)
+            keeper.hidden(gone.rows, gone.keys)
         hidden = gone.rows
         if relation.layout.is_online and gone.rows:
             online.refresh(context.writer, context.history(relation), gone.keys)

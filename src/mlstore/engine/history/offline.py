@@ -234,7 +234,11 @@ def pack_owner(table: int, line: int) -> bytes:
 
 
 def load_state(reader: Reader, table: int, line: int) -> TableState:
-    packed = reader.get(STATES, _OWNER.pack(table, line))
+    return decode_state(reader.get(STATES, _OWNER.pack(table, line)))
+
+
+def decode_state(packed: bytes | None) -> TableState:
+    """The state of a table; None: of one that nothing was written to."""
     if packed is None:
         return TableState()
     state = _STATES_SEEN.get(packed)

@@ -11,7 +11,7 @@ from mlstore.engine.ledger import FEED, settle
 from mlstore.engine.retained import drop_spans
 from mlstore.engine.session import WriteContext
 from mlstore.engine.versions import FORK_KEY, FORKS, LINES, line_scope, named, read_counter
-from mlstore.engine.windows.tilekeeping import MARKS
+from mlstore.engine.windows.marks import MARKS
 from mlstore.engine.windows.tiles import TILES
 from mlstore.engine.writing.upkeep import TRASH
 from mlstore.format.packed import FixedFields

@@ -31,7 +31,7 @@ from mlstore.engine.versions import (
     Scope,
     all_scopes,
 )
-from mlstore.engine.windows.tilekeeping import MARKS
+from mlstore.engine.windows.marks import MARKS
 from mlstore.engine.windows.tiles import TILES
 from mlstore.engine.writing.upkeep import TRASH
 from mlstore.errors import CorruptionError

@@ -132,7 +132,9 @@ def _spread(parts: Sequence[pa.Array], place: Int64 | None) -> pa.Array:
 def _with_clocks(plan: WindowPlan, told: Sequence[str]) -> WindowPlan:
     """The plan, and the latest of these clocks over each window and condition of it."""
     looked_at = {(output.window, told_of(output.where)): output for output in plan.outputs}
-    clocks = tuple(Output(name, int64, "max", name, seen.window, where=seen.where) for name in told for seen in looked_at.values())
+    seen = [(name, output) for name in told for output in looked_at.values()]
+    # Answers are told apart by name, of which each window and condition needs one of its own.
+    clocks = tuple(Output(f"{name} {n}", int64, "max", name, one.window, where=one.where) for n, (name, one) in enumerate(seen))
     return replace(plan, outputs=(*plan.outputs, *clocks), types={**plan.types, EVENT_TIME: int64, CREATED: int64})
 
 
@@ -145,6 +147,6 @@ def _latest(plan: WindowPlan, columns: Sequence[pa.Array], clock: str) -> pa.Arr
     """The greatest of a clock over all windows; null where none holds an event."""
     latest = np.full(len(columns[0]), NULL_TIME, np.int64)
     for output, column in zip(plan.outputs, columns, strict=True):
-        if output.name == clock:
+        if output.column == clock:
             latest = np.maximum(latest, np.asarray(column.fill_null(NULL_TIME)))
     return pa.array(latest, mask=latest == NULL_TIME)

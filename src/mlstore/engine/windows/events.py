@@ -66,7 +66,8 @@ class Source:
 class Wanted:
     """What is asked of the events: columns, times, and by when they must have been known.
 
-    known_by: one bound for all. with_created: there is a bound for each moment, so their creation times are needed.
+    known_by: one bound for all. with_created: there is a bound for each moment, so their creation times are needed. written: the numbers
+    of the sequence that count, from one to behind another; None: all.
     """
 
     columns: tuple[str, ...]
@@ -74,6 +75,7 @@ class Wanted:
     last_time: int = MAX_TIME
     known_by: int | None = None
     with_created: bool = False
+    written: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,7 @@ class EventFinder:
     def _as_they_lie(self, located: Located) -> Grouped | None:
         """The arrays of the block itself; None where its rows are not all seen, or not in the order of time."""
         block, begin, end = located.block, located.begin, located.end
-        if not self._source.is_whole or self._has_bound(block):
+        if not self._source.is_whole or self._has_bound(block) or self._wanted.written is not None:
             return None
         is_there = end > begin
         if not is_there.any():
@@ -227,6 +229,9 @@ class EventFinder:
             counts &= created != NULL_TIME
             if self._wanted.known_by is not None:
                 counts &= created <= self._wanted.known_by
+        if self._wanted.written is not None:
+            seq, (first, behind) = block.seq_of(rows), self._wanted.written
+            counts &= (seq >= first) & (seq < behind)
         return (rows, codes) if counts.all() else (rows[counts], codes[counts])
 
     def _type(self, name: str) -> pa.DataType:

@@ -42,7 +42,7 @@ NEEDS = {
 _NO_FLAGS = np.empty(0, np.uint8)
 _NO_WORDS = np.empty(0, np.int64)
 _HIGHEST = np.int64(2**63 - 1)
-_SECOND_NS = 10**9
+SECOND_NS = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ def finish(plan: WindowPlan, output: Output, asked: Asked, words: Int64, ordered
     if output.function == "count":
         return pa.array(count)
     if output.function == "rate":
-        seconds = output.window.length_ns / _SECOND_NS
+        seconds = output.window.length_ns / SECOND_NS
         return pa.array(count / seconds, mask=_null_mask(count == 0))
     if output.function in ("min", "max"):
         return _finish_extreme(output, asked, words, ordered)

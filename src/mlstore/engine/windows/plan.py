@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mlstore._core.spans import KINDS, Spans
 from mlstore.schema.dtypes import DType
 from mlstore.schema.layout import Layout
 from mlstore.schema.outputs import Output, resolve_outputs
@@ -131,17 +132,16 @@ class WindowPlan:
             low, high = np.where(is_null, LAST_TICK, low), np.where(is_null, FIRST_TICK, high)
         return low, high
 
-    def interval_at(self, window: Window, moment: int) -> tuple[int, int]:
-        """`interval`, of one moment."""
-        if moment == NULL_TIME:
-            return LAST_TICK, FIRST_TICK
-        length, hop = window.length_ns // self.tick_ns, window.hop_ns // self.tick_ns
-        high = max(moment - self.offset - window.shift_ns // self.tick_ns - self.is_strict, FIRST_TICK)
-        if window.kind == "hopping":
-            high = max(high - high % hop, FIRST_TICK)
-        if window.kind == "tumbling":
-            return max(high - high % length, FIRST_TICK), high
-        return max(high - length + 1, FIRST_TICK) if length else FIRST_TICK, high
+    def spans(self, windows: Sequence[Window]) -> Spans:
+        """`interval` of windows of time, of one moment after the other."""
+        ticks, less = self.tick_ns, self.offset + self.is_strict
+        kinds = [KINDS.get(window.kind, KINDS["sliding"]) for window in windows]
+        return Spans(
+            [
+                (kind, window.length_ns // ticks, window.hop_ns // ticks, less + window.shift_ns // ticks)
+                for kind, window in zip(kinds, windows, strict=True)
+            ]
+        )
 
     def span(self, time: Int64) -> tuple[int, int]:
         """First and last tick of the events that any window at any of the moments looks at; (LAST_TICK, FIRST_TICK): of none."""

@@ -1,9 +1,14 @@
-"""Checking tiles: those that are in use must be, byte for byte, what the events make."""
+"""Checking tiles: those that are in use must be, once what waits beside them is in, byte for byte what the events make."""
+
+from functools import partial
 
 from mlstore.engine.catalog import Relation
 from mlstore.engine.session import ReadContext
-from mlstore.engine.windows.tilekeeping import kept_events, live_mark, next_keys
-from mlstore.engine.windows.tiles import TILES, Kept, Node, TilePlan, encode_node, grow_tree, node_key, tile_plan
+from mlstore.engine.windows.marks import Mark, live_mark, load_waiting
+from mlstore.engine.windows.tilekeeping import kept_events, next_keys
+from mlstore.engine.windows.tiles import TILES, TilePlan, grow, tile_plan
+from mlstore.engine.windows.waiting import join
+from mlstore.errors import CorruptionError
 from mlstore.storage.keyspace import prefix_end
 
 CHUNK_KEYS = 1024
@@ -17,6 +22,10 @@ def find_broken_tiles(context: ReadContext, relation: Relation) -> tuple[int, in
         return 0, 0
     prefix = plan.prefix(context.scope.line)
     looked_at = broken = 0
+    try:
+        grown = _grown(context, plan, mark, prefix)
+    except CorruptionError:
+        return 0, 1
     low: bytes | None = b""
     while low is not None and (mark.until is None or low < mark.until):
         keys = next_keys(context, plan, low, CHUNK_KEYS)
@@ -24,20 +33,18 @@ def find_broken_tiles(context: ReadContext, relation: Relation) -> tuple[int, in
             keys = keys.slice(0, keys.lower_bound(mark.until))
         high = prefix_end(keys.encoded_at(len(keys) - 1)) if len(keys) == CHUNK_KEYS else mark.until
         expected: dict[bytes, bytes] = {}
-        for named, offsets, events in kept_events(context, plan, keys):
-            for key, first, last in zip(named, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
-                if key and first < last:
-                    _plant(plan, prefix, key, events.slice(first, last), expected)
+        for kept in kept_events(context, plan, keys):
+            expected.update(grow(plan, prefix, kept, None))
         stop = prefix_end(prefix) if high is None else prefix + high
         found = dict(context.reader.scan(TILES, start=prefix + low, stop=stop))
+        found |= {name: packed for name, packed in grown.items() if prefix + low <= name and (stop is None or name < stop)}
         looked_at += len(expected)
         broken += len(found.keys() ^ expected.keys()) + sum(found[key] != packed for key, packed in expected.items() if key in found)
         low = high
     return looked_at, broken
 
 
-def _plant(plan: TilePlan, prefix: bytes, key: bytes, events: Kept, nodes: dict[bytes, bytes]) -> None:
-    def put(level: int, start: int, node: Node) -> None:
-        nodes[node_key(prefix, key, level, start)] = encode_node(node)
-
-    grow_tree(plan, events, lambda level, start: None, put)
+def _grown(context: ReadContext, plan: TilePlan, mark: Mark, prefix: bytes) -> dict[bytes, bytes]:
+    """The nodes that change once what waits is in."""
+    waiting = load_waiting(context.reader, plan, context.scope.line, mark.waiting)
+    return dict(grow(plan, prefix, join(waiting), partial(context.reader.get_many, TILES))) if waiting else {}

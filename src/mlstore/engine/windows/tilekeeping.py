@@ -1,12 +1,12 @@
 """Keeping tiles: the write step that lets the tiles of window views follow the rows of their source, in the same transaction.
 
-A mark says up to which state of the source the tiles of a view are right. Whatever changes the source without telling a keeper leaves the
-mark behind, so that nobody reads the tiles until they are filled in again. Only the line that has no ancestors keeps tiles.
+Events that are added wait beside the trees until there are enough of them; see `waiting`. Only the line that has no ancestors keeps tiles.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -14,40 +14,18 @@ import pyarrow as pa
 from mlstore.engine import limits
 from mlstore.engine.catalog import Catalog, Relation
 from mlstore.engine.history.block import Int64
-from mlstore.engine.history.offline import STATES, load_state, pack_owner
+from mlstore.engine.history.offline import load_state
 from mlstore.engine.session import ReadContext, WriteContext
+from mlstore.engine.versions import LIVE
 from mlstore.engine.windows.events import CREATED, EventFinder, Events, Wanted
+from mlstore.engine.windows.marks import Mark, drop_waiting, live_mark, load_waiting, put_entry, put_mark
 from mlstore.engine.windows.prefixes import first_prefixes, group_prefixes
-from mlstore.engine.windows.tiles import TILES, Kept, Node, TilePlan, decode_node, encode_node, grow_tree, node_key, tile_plan
+from mlstore.engine.windows.tiles import TILES, KeptByKey, TilePlan, grow, tile_plan
+from mlstore.engine.windows.waiting import NOTHING, join
 from mlstore.format.keys import Keys, decode_keys
-from mlstore.format.manifest import decode_fields, encode_fields
 from mlstore.format.order import order_rows
 from mlstore.schema.timestamps import NULL_TIME
-from mlstore.storage.keyspace import declare, prefix_end
-from mlstore.storage.transaction import Reader, Writer
-
-MARKS = declare("tile_marks")  # table of the window view | line -> [form, tick of the source, key it is filled in up to or nil: all]
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """Up to which tick of the source tiles are right, and for which keys: those below `until`, or, None, all."""
-
-    tick: int
-    until: bytes | None
-
-
-def load_mark(reader: Reader, plan: TilePlan, line: int) -> Mark | None:
-    """The mark; None: there is none, or tiles of this view were other ones then."""
-    packed = reader.get(MARKS, plan.prefix(line))
-    if packed is None:
-        return None
-    form, tick, until = decode_fields(packed)
-    return Mark(tick, until) if form == plan.form else None
-
-
-def put_mark(writer: Writer, plan: TilePlan, line: int, mark: Mark) -> None:
-    writer.put(MARKS, plan.prefix(line), encode_fields([plan.form, mark.tick, mark.until]))
+from mlstore.storage.keyspace import prefix_end
 
 
 def plans_over(catalog: Catalog, table: int) -> tuple[TilePlan, ...]:
@@ -60,67 +38,88 @@ def plans_over(catalog: Catalog, table: int) -> tuple[TilePlan, ...]:
     return catalog.remember(("tiles over", table), lambda: (find(),))[0]
 
 
-def live_mark(context: ReadContext, plan: TilePlan) -> Mark | None:
-    """The mark, if the tiles are right as of now for the keys it tells."""
-    scope = context.scope
-    if not scope.is_live or scope.ancestry:
-        return None
-    mark = load_mark(context.reader, plan, scope.line)
-    return mark if mark is not None and mark.tick == load_state(context.reader, plan.source.relation.table, scope.line).tick else None
+def keeps_tiles(context: ReadContext) -> bool:
+    """Whether the tiles of any window view are right here, which another line would have to do without."""
+    plans = (tile_plan(relation) for relation in context.catalog.windows())
+    return any(plan is not None and live_mark(context, plan) is not None for plan in plans)
 
 
-@dataclass(frozen=True, slots=True)
-class NodesOfKey:
-    """The nodes of one key in the file."""
+class Follower:
+    """The tiles of one view, which follow one write to its source."""
 
-    reader: Reader
-    plan: TilePlan
-    prefix: bytes
-    key: bytes
+    def __init__(self, context: WriteContext, plan: TilePlan, mark: Mark) -> None:
+        self.plan = plan
+        self._context = context
+        self._line = context.scope.line
+        self._mark = mark
+        self._added: list[KeptByKey] = []
+        self._events = 0
 
-    def get(self, level: int, start: int) -> Node | None:
-        packed = self.reader.get(TILES, node_key(self.prefix, self.key, level, start))
-        return None if packed is None else decode_node(self.plan, packed)
+    def add(self, kept: KeptByKey) -> None:
+        """Events were written."""
+        self._added.append(kept)
+        self._events += len(kept.events)
+        if self._mark.until is not None or self._events >= limits.TILE_WAITING_EVENTS:
+            self.grow()
 
-    def put(self, level: int, start: int, node: Node) -> None:
-        assert isinstance(self.reader, Writer)
-        self.reader.put(TILES, node_key(self.prefix, self.key, level, start), encode_node(node))
+    @property
+    def is_awake(self) -> bool:
+        """Whether the trees of any key are up to date."""
+        return self._mark.until != b""
 
-    def clear(self) -> None:
-        assert isinstance(self.reader, Writer)
-        start = self.prefix + self.key
-        self.reader.delete_range(TILES, start, prefix_end(start))
+    def fall_behind(self, since: int) -> None:
+        """Rows with these numbers of the sequence are too many: trees catch up with them, key after key."""
+        self.grow()
+        if self._mark.until is None:
+            self._mark = replace(self._mark, until=b"", since=since)
 
+    def grow(self) -> None:
+        """Put all that waits, and what was added, into the trees."""
+        waiting = load_waiting(self._context.writer, self.plan, self._line, self._mark.waiting)
+        if waiting:
+            drop_waiting(self._context.writer, self.plan, self._line)
+            self._mark = replace(self._mark, waiting=NOTHING)
+        if waiting or self._added:
+            _grow(self._context, self.plan, join([*waiting, *self._added]).below(self._mark.until), anew=False)
+        self._added, self._events = [], 0
 
-class Watch:
-    """Whether the tiles of a view may be read; what the file said last is understood once."""
+    def move(self, tick: int) -> Mark:
+        """Move the mark on to what the source is now."""
+        waiting = self._mark.waiting
+        moved = replace(self._mark, waiting=replace(waiting, tick=tick)) if waiting.digests else replace(self._mark, tick=tick)
+        put_mark(self._context.writer, self.plan, self._line, moved)
+        return moved
 
-    def __init__(self, plan: TilePlan) -> None:
-        self._plan = plan
-        self._seen: tuple[bytes | None, bytes | None, bool] = (None, None, False)
-
-    def is_live(self, context: ReadContext) -> bool:
-        """Whether all keys have tiles, as of now."""
-        if not context.scope.is_live or context.scope.ancestry:
-            return False
-        line = context.scope.line
-        mark = context.reader.get(MARKS, self._plan.prefix(line))
-        state = context.reader.get(STATES, pack_owner(self._plan.source.relation.table, line))
-        if (mark, state) != self._seen[:2]:
-            found = live_mark(context, self._plan)
-            self._seen = mark, state, found is not None and found.until is None
-        return self._seen[2]
+    def settle(self, tick: int, touched: Sequence[Keys]) -> None:
+        """Make the trees of touched keys of the source anew, and move the mark on to what the source is now."""
+        waiting = self._mark.waiting
+        if self._added:
+            kept = join(self._added)
+            most = waiting.most + int(np.diff(kept.offsets).max())
+            is_full = len(waiting.digests) >= limits.TILE_WAITING or waiting.events + self._events >= limits.TILE_WAITING_EVENTS
+            if not is_full and most <= limits.TILE_WAITING_OF_KEY and not touched:
+                self._mark = replace(self._mark, waiting=put_entry(self._context.writer, self.plan, self._line, waiting, kept))
+                self._added = []
+        if self._added or touched:
+            self.grow()
+        for keys in touched:
+            fill(self._context, self.plan, keys if self.plan.source.is_whole else _entities(self.plan, keys)[0], self._mark)
+        if self._mark.since:
+            self._mark, _ = advance(self._context, self.plan, self._mark, limits.TILE_STEP_KEYS)
+        self.move(tick)
 
 
 class Keeper:
     """Lets tiles follow one write to a source, from before its first change to after its last."""
 
-    def __init__(self, context: WriteContext, source: Relation) -> None:
+    def __init__(self, context: WriteContext, source: Relation, adding: int, since: int) -> None:
         self._context = context
         self._source = source
         marks = ((plan, live_mark(context, plan)) for plan in plans_over(context.catalog, source.table))
-        self._live = [(plan, mark) for plan, mark in marks if mark is not None]
+        self._live = [Follower(context, plan, mark) for plan, mark in marks if mark is not None]
         self._before = load_state(context.writer, source.table, context.scope.line) if self._live else None
+        for follower in self._live if adding > limits.TILE_ROWS else ():
+            follower.fall_behind(since)
         self._added = 0
         self._hidden = 0
         self._touched: list[Keys] = []
@@ -128,19 +127,22 @@ class Keeper:
 
     @property
     def is_awake(self) -> bool:
-        """Whether any tiles follow."""
-        return bool(self._live)
+        """Whether any tiles follow at once what is added."""
+        return any(follower.is_awake for follower in self._live)
+
+    def passed(self, rows: int) -> None:
+        """Rows were added that tiles are to follow later."""
+        self._added += rows
 
     def added(self, keys: Keys, offsets: Int64, time: Int64, created: Int64, columns: Sequence[pa.Array | pa.ChunkedArray]) -> None:
         """Rows were added: in order, `offsets` where those of each key begin; columns: the features."""
         self._added += len(time)
-        if self._added > limits.TILE_ROWS:
-            self._live = []
-        for plan, mark in self._live:
+        for follower in self._live:
+            plan = follower.plan
             entities, order, starts = _by_entity(plan, keys, offsets, time, created)
             rows = columns_of(plan, keys, offsets, columns, order)
             kept = plan.keep(Events(starts, time[order], created[order], rows), created[order])
-            _grow(self._context, plan, mark, entities.encoded(), starts, kept)
+            follower.add(KeptByKey(entities.encoded(), starts, kept).below(None))
 
     def hidden(self, rows: int, keys: Keys) -> None:
         """Rows of these keys of the source were hidden."""
@@ -154,10 +156,13 @@ class Keeper:
         """Rows of these keys of the source were erased: what tiles tell of them goes, whether they are right or not."""
         self._is_counted = False
         self._touched.append(keys)
+        for follower in self._live:
+            follower.grow()
         for plan in plans_over(self._context.catalog, self._source.table):
+            drop_waiting(self._context.writer, plan, self._context.scope.line)
             entities = keys if plan.source.is_whole else _entities(plan, keys)[0]
             for key in entities.encoded():
-                NodesOfKey(self._context.writer, plan, plan.prefix(self._context.scope.line), key).clear()
+                _clear(self._context, plan, key)
 
     def settle(self) -> None:
         """Make what was touched anew, and move the marks on; not where anything else has changed the source."""
@@ -168,43 +173,79 @@ class Keeper:
         as_told = after.rows == self._before.rows + self._added - self._hidden
         if self._is_counted and not (as_told and after.deleted_rows == self._before.deleted_rows + self._hidden):
             return
-        for plan, mark in self._live:
-            for touched in self._touched:
-                entities = touched if plan.source.is_whole else _entities(plan, touched)[0]
-                fill(context, plan, entities, mark)
-            put_mark(context.writer, plan, context.scope.line, replace(mark, tick=after.tick))
+        for follower in self._live:
+            follower.settle(after.tick, self._touched)
 
 
 @contextmanager
-def following(context: WriteContext, source: Relation) -> Iterator[Keeper]:
-    """A change of a source that its tiles follow. A change that is not told to the keeper, but of where rows lie, leaves them behind."""
-    keeper = Keeper(context, source)
+def following(context: WriteContext, source: Relation, *, adding: int = 0, since: int = 0) -> Iterator[Keeper]:
+    """A change of a source that its tiles follow. A change that is not told to the keeper, but of where rows lie, leaves them behind.
+
+    adding: how many rows it will add, with numbers of the sequence from `since` on; if there are many, tiles follow later, key after key.
+    """
+    keeper = Keeper(context, source, adding, since)
     yield keeper
     keeper.settle()
 
 
 def fill(context: WriteContext, plan: TilePlan, keys: Keys, mark: Mark) -> None:
-    """Make the trees of these entity keys (sorted, unique) anew from all their events, as far as the mark reaches."""
-    if mark.until is not None:
-        keys = keys.slice(0, keys.lower_bound(mark.until))
+    """Make the trees of these entity keys (sorted, unique) anew from their events, as far as the mark tells."""
+    done = len(keys) if mark.until is None else keys.lower_bound(mark.until)
+    _plant(context, plan, keys.slice(0, done), None)
+    if mark.since:
+        _plant(context, plan, keys.slice(done, len(keys)), (0, mark.since))
+
+
+def advance(context: WriteContext, plan: TilePlan, mark: Mark, most: int) -> tuple[Mark, int]:
+    """Let the trees of the next so many keys catch up; the mark then, and how many keys that were. The mark is the caller's to put."""
+    if mark.until is None:
+        return mark, 0
+    keys = next_keys(context, plan, mark.until, most, mark.since)
+    if mark.since:
+        for kept in kept_events(context, plan, keys, (mark.since, LIVE)):
+            _grow(context, plan, kept, anew=False)
+    else:
+        _plant(context, plan, keys, None)
+    until = prefix_end(keys.encoded_at(len(keys) - 1)) if len(keys) == most else None
+    return replace(mark, until=until, since=mark.since if until is not None else 0), len(keys)
+
+
+def _plant(context: WriteContext, plan: TilePlan, keys: Keys, written: tuple[int, int] | None) -> None:
     for encoded in keys.encoded():
-        NodesOfKey(context.writer, plan, plan.prefix(context.scope.line), encoded).clear()
-    for piece in kept_events(context, plan, keys):
-        _grow(context, plan, mark, *piece)
+        _clear(context, plan, encoded)
+    for kept in kept_events(context, plan, keys, written):
+        _grow(context, plan, kept, anew=True)
 
 
-def next_keys(context: ReadContext, plan: TilePlan, low: bytes, most: int) -> Keys:
-    """The first so many entity keys of which the source has rows, from these bytes on."""
+def _clear(context: WriteContext, plan: TilePlan, key: bytes) -> None:
+    """Remove the tree of a key."""
+    start = plan.prefix(context.scope.line) + key
+    context.writer.delete_range(TILES, start, prefix_end(start))
+
+
+def settled(context: WriteContext, plan: TilePlan, mark: Mark) -> Mark:
+    """The mark once all that waits has been put into the trees."""
+    if not mark.waiting.digests:
+        return mark
+    follower = Follower(context, plan, mark)
+    follower.grow()
+    return follower.move(mark.right_at)
+
+
+def next_keys(context: ReadContext, plan: TilePlan, low: bytes, most: int, since: int = 0) -> Keys:
+    """The first so many entity keys of which the source has rows, from these bytes on, in blocks that have some written since."""
     source, found = plan.source, set[bytes]()
     for block in context.history(source.relation).blocks():
+        if since and int(block.content.seq.max(initial=block.content.same_seq)) < since:
+            continue
         keys = block.keys.slice(block.keys.lower_bound(low) if low else 0, len(block.keys))
         found.update(first_prefixes(keys, source.relation.key_spec, source.entity, most))
     return Keys.from_encoded(sorted(found)[:most], source.entity.kind)
 
 
-def kept_events(context: ReadContext, plan: TilePlan, keys: Keys) -> Iterator[tuple[list[bytes], Int64, Kept]]:
-    """All events of some entity keys as tiles keep them, piece by piece: the keys, where the events of each begin, the events."""
-    wanted = Wanted((*plan.plan.columns, CREATED))
+def kept_events(context: ReadContext, plan: TilePlan, keys: Keys, written: tuple[int, int] | None = None) -> Iterator[KeptByKey]:
+    """The events of some entity keys as tiles keep them, piece by piece, of those that have any. written: see `Wanted`."""
+    wanted = Wanted((*plan.plan.columns, CREATED), written=written)
     finder = EventFinder(context.history(plan.source.relation), plan.source, keys, wanted)
     for piece in finder.pieces():
         grouped = finder.events(piece)
@@ -213,14 +254,13 @@ def kept_events(context: ReadContext, plan: TilePlan, keys: Keys) -> Iterator[tu
         # With gaps, the events of the keys are those of every other group.
         encoded = keys.slice(piece.first, piece.last).encoded()
         named = [name for key in encoded for name in (key, b"")] if grouped.has_gaps else encoded
-        yield named[: len(events.offsets) - 1], events.offsets, plan.keep(events, created)
+        yield KeptByKey(named[: len(events.offsets) - 1], events.offsets, plan.keep(events, created)).below(None)
 
 
-def _grow(context: WriteContext, plan: TilePlan, mark: Mark, keys: Sequence[bytes], offsets: Int64, events: Kept) -> None:
-    for key, first, last in zip(keys, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
-        if first < last and key and (mark.until is None or key < mark.until):
-            nodes = NodesOfKey(context.writer, plan, plan.prefix(context.scope.line), key)
-            grow_tree(plan, events.slice(first, last), nodes.get, nodes.put)
+def _grow(context: WriteContext, plan: TilePlan, kept: KeptByKey, *, anew: bool) -> None:
+    """Put events into the trees of their keys; anew: there are none yet."""
+    get = None if anew else partial(context.writer.get_many, TILES)
+    context.writer.put_many(TILES, sorted(grow(plan, plan.prefix(context.scope.line), kept, get)))
 
 
 def _by_entity(plan: TilePlan, keys: Keys, offsets: Int64, time: Int64, created: Int64) -> tuple[Keys, Int64, Int64]:

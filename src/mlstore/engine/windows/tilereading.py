@@ -1,31 +1,59 @@
 """Reading tiles: what windows hold at one moment for some keys, from a handful of nodes of each, however many events there are."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from mlstore._core.nodes import lay_nodes
-from mlstore._core.windows import fold_stored
+from mlstore._core.finishes import Finisher
+from mlstore._core.walks import Trees, Walk
 from mlstore.engine import limits
 from mlstore.engine.catalog import Relation
 from mlstore.engine.history.block import NO_NUMBERS, Int64
 from mlstore.engine.session import ReadContext
 from mlstore.engine.windows.answering import WindowQuestions, answer_windows, plan_of
-from mlstore.engine.windows.kept import KeptTiles
-from mlstore.engine.windows.measures import finish, is_kept
-from mlstore.engine.windows.plan import FIRST_TICK
-from mlstore.engine.windows.single import SinglePlan
-from mlstore.engine.windows.tilekeeping import NodesOfKey, Watch
-from mlstore.engine.windows.tiles import CURE, TILES, Measure, TilePlan, has_children, tile_plan
-from mlstore.errors import CorruptionError
+from mlstore.engine.windows.finishing import finisher_of
+from mlstore.engine.windows.measures import finish, is_kept, refuse_overflow
+from mlstore.engine.windows.tiles import TILES, TilePlan, tile_plan
+from mlstore.engine.windows.tilewatching import Watch
 from mlstore.format.keys import Factorized
-from mlstore.format.keyvector import encode_int
 from mlstore.schema.outputs import Output
-from mlstore.storage.transaction import Reader
+from mlstore.storage.walking import walk_through
 
-FEW_ROOTS = 16  # up to this many are looked up one by one
+
+class KeptPlan:
+    """Outputs that tiles keep, made ready to be read from them; under names of their own, if given."""
+
+    def __init__(self, plan: TilePlan, outputs: Sequence[Output], names: Sequence[str] = ()) -> None:
+        self.plan = plan
+        self.outputs = tuple(outputs)
+        self._windows = list(dict.fromkeys(output.window for output in outputs))
+        wanted = plan.layout.wanted(outputs, self._windows)
+        self._trees = Trees(plan.asked, np.array(plan.widths, np.int64), plan.plan.spans(self._windows), wanted, plan.relation.label)
+        self._finisher: Finisher = finisher_of(plan.layout, outputs, names or [output.name for output in outputs], self._windows)
+
+    @property
+    def begin(self) -> Callable[[list[bytes | None], int], Walk]:
+        """What begins the way through the tiles of keys, each as its nodes' names begin with (None: one without events), at a moment."""
+        return self._trees.walk
+
+    def fill(self, walk: Walk, answer: dict[str, Any]) -> None:
+        """Put what a walk for one key has found into its answer; what is null is left out."""
+        try:
+            walk.finish(self._finisher, answer)
+        except OverflowError as error:
+            raise refuse_overflow(self.outputs[error.args[0]]) from None
+
+    def columns(self, walk: Walk, which: Int64 | None = None) -> list[pa.Array]:
+        """What a walk has found: a column per output, a row per key, or per place of a key in `which`."""
+        states = walk.states() if which is None else walk.states()[which]
+        of_window = [np.ascontiguousarray(states[:, place].T) for place in range(len(self._windows))]
+        layout, answers = self.plan.layout, []
+        for output in self.outputs:
+            asked, words = layout.state(output, of_window[self._windows.index(output.window)])
+            answers.append(finish(self.plan.plan, output, asked, words, {}))
+        return answers
 
 
 class LivePlan:
@@ -36,9 +64,8 @@ class LivePlan:
         self.plan = plan
         self.watch = Watch(plan)
         self.outputs = plan_of(relation, numbers).outputs
-        self.kept = [output for output in self.outputs if is_kept(plan.plan, output)]
         self.others = [number for number, output in zip(numbers, self.outputs, strict=True) if not is_kept(plan.plan, output)]
-        self.single = SinglePlan(plan.plan, self.kept) if self.kept else None
+        self.kept = KeptPlan(plan, [output for output in self.outputs if is_kept(plan.plan, output)])
 
     def answer_others(self, context: ReadContext, asked: Factorized, moment: int) -> dict[str, pa.Array]:
         """What tiles do not keep, from the events."""
@@ -50,22 +77,38 @@ class LivePlan:
 
     def answer_kept(self, context: ReadContext, key: bytes | None, moment: int) -> dict[str, Any]:
         """What tiles keep of one key (None: a null one), as Python values."""
-        if self.single is None:
+        answer: dict[str, Any] = dict.fromkeys(output.name for output in self.kept.outputs)
+        self.kept.fill(self._walk(context, [key], moment), answer)
+        return answer
+
+    def answer_many(self, context: ReadContext, asked: Factorized, moment: int) -> dict[str, pa.Array]:
+        """What tiles keep of some keys, a row per code; who has a null key is answered as a key without events."""
+        if not self.kept.outputs:
             return {}
-        spans = self.single.spans(moment)
-        nodes = None if key is None else NodesOfKey(context.reader, self.plan, self.plan.prefix(context.scope.line), key)
-        *tiles, time, measures = lay(self.plan, [] if nodes is None else list(nodes_at(nodes, spans)))
-        values = self.single.from_records(spans, KeptTiles(*tiles), time, measures)
-        return {output.name: value for output, value in zip(self.kept, values, strict=True)}
+        walk = self._walk(context, [*asked.keys.encoded(), None], moment)
+        columns = self.kept.columns(walk, np.where(asked.codes < 0, len(asked.keys), asked.codes))
+        return {output.name: column for output, column in zip(self.kept.outputs, columns, strict=True)}
+
+    def _walk(self, context: ReadContext, keys: Sequence[bytes | None], moment: int) -> Walk:
+        prefix = self.plan.prefix(context.scope.line)
+        heads = [None if key is None else prefix + key for key in keys]
+        walk = self.kept.begin(heads, moment)
+        walk_through(self.watch.nodes(context, heads), TILES, walk)
+        return walk
 
 
 def live_plan(context: ReadContext, relation: Relation, numbers: Sequence[int]) -> LivePlan | None:
     """What answers these outputs from tiles; None: tiles do not serve here and now."""
-    ready = relation.remember(("live", tuple(numbers)), lambda: (_live_plan(relation, numbers),))[0]
-    return ready if ready is not None and ready.watch.is_live(context) else None
+    ready = ready_plan(relation, numbers)
+    return ready if ready is not None and ready.watch.is_right(context) else None
 
 
-def _live_plan(relation: Relation, numbers: Sequence[int]) -> LivePlan | None:
+def ready_plan(relation: Relation, numbers: Sequence[int]) -> LivePlan | None:
+    """What would answer these outputs from tiles; None: nothing of the view can be."""
+    return relation.remember(("live", tuple(numbers)), lambda: (_ready_plan(relation, numbers),))[0]
+
+
+def _ready_plan(relation: Relation, numbers: Sequence[int]) -> LivePlan | None:
     plan = tile_plan(relation)
     return None if plan is None else LivePlan(relation, numbers, plan)
 
@@ -75,68 +118,5 @@ def answer_live(context: ReadContext, relation: Relation, numbers: Sequence[int]
     ready = live_plan(context, relation, numbers) if len(asked.keys) <= limits.TILE_KEYS else None
     if ready is None:
         return None
-    answers = ready.answer_others(context, asked, moment)
-    if ready.kept:
-        # Who has a null key is answered as a key without events.
-        codes = pa.array(np.where(asked.codes < 0, len(asked.keys), asked.codes))
-        found = answer_from_tiles(context.reader, ready.plan, context.scope.line, [*asked.keys.encoded(), None], moment, ready.kept)
-        answers |= {output.name: column.take(codes) for output, column in zip(ready.kept, found, strict=True)}
+    answers = ready.answer_others(context, asked, moment) | ready.answer_many(context, asked, moment)
     return [answers[output.name] for output in ready.outputs]
-
-
-def answer_from_tiles(
-    reader: Reader, plan: TilePlan, line: int, keys: Sequence[bytes | None], moment: int, outputs: Sequence[Output]
-) -> list[pa.Array]:
-    """These outputs, which must be among those that tiles keep, for each key (as it stands in the file; None: none) at one moment."""
-    windows = list(dict.fromkeys(output.window for output in outputs))
-    spans = [plan.plan.interval_at(window, moment) for window in windows]
-    low, high = (np.array([[span[end]] for span in spans], np.int64) for end in (0, 1))
-    wanted, which = plan.layout.wanted(list(outputs), windows), np.zeros(1, np.int64)
-    states = np.empty((len(keys), len(windows), plan.words, 1), np.int64)
-    for key, of_key in zip(keys, states, strict=True):
-        nodes = None if key is None else NodesOfKey(reader, plan, plan.prefix(line), key)
-        offsets, starts, records, time, measures = lay(plan, [] if nodes is None else list(nodes_at(nodes, spans)))
-        events = np.array([0, len(time)])
-        fold_stored(measures, plan.plan.widths, offsets, starts, records, events, time, which, low, high, wanted, of_key)
-    answers = []
-    for output in outputs:
-        asked, words = plan.layout.state(output, np.ascontiguousarray(states[:, windows.index(output.window), :, 0].T))
-        answers.append(finish(plan.plan, output, asked, words, {}))
-    return answers
-
-
-def lay(plan: TilePlan, packed: Sequence[bytes]) -> tuple[Int64, Int64, Int64, Int64, list[Measure]]:
-    """Nodes of one key as the kernels take them."""
-    try:
-        return lay_nodes(packed, plan.asked, plan.plan.widths)
-    except ValueError as error:
-        raise CorruptionError(f"a tile of {plan.relation.label} makes no sense: {error}", hint=CURE) from error
-
-
-def nodes_at(nodes: NodesOfKey, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:
-    """The nodes that a window begins or ends within, and the roots of all that lies between.
-
-    Which these are is known before any of them is, but below roots that are leaves there are none to look up.
-    """
-    spans = [span for span in spans if span[0] <= span[1]]
-    if not spans:
-        return
-    plan, head = nodes.plan, nodes.prefix + nodes.key
-    first, last = min(low for low, _ in spans), max(high for _, high in spans)
-    edges = {low for low, _ in spans} | {high + 1 for _, high in spans}
-    start, width = plan.start_of(plan.root, first), plan.widths[plan.root]
-    top = head + plan.root.to_bytes()
-    if start > FIRST_TICK and (last - start) // width < FEW_ROOTS:
-        roots = nodes.reader.get_many(TILES, [top + encode_int(root) for root in range(start, last + 1, width)])
-    else:
-        roots = [packed for _, packed in nodes.reader.scan(TILES, start=top + encode_int(start), stop=top + encode_int(last) + b"\0")]
-    found = [packed for packed in roots if packed is not None]
-    yield from found
-    if not any(map(has_children, found)):
-        return
-    wanted: list[bytes] = []
-    for level in range(plan.root - 1, -1, -1):
-        width, top = plan.widths[level], head + level.to_bytes()
-        ticks = {edge - into for edge in edges if (into := edge % width)}
-        wanted += [top + encode_int(tick if tick > FIRST_TICK else FIRST_TICK) for tick in ticks]
-    yield from (packed for packed in nodes.reader.get_many(TILES, wanted) if packed is not None)

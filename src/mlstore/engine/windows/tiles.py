@@ -9,12 +9,13 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlstore._core.tiles import KINDS, build_tiles, merge_records
+from mlstore._core.growing import Growth
+from mlstore._core.tiles import KINDS
 from mlstore.engine import limits
 from mlstore.engine.catalog import Relation
 from mlstore.engine.history.block import Int64
@@ -29,15 +30,14 @@ from mlstore.storage.keyspace import declare
 TILES = declare("tiles")  # table of the window view | line | entity key | level u8 | first tick -> node
 
 ROOT_TILES = 64
+FORM = 2  # of nodes and marks: 1 had nothing wait
 CURE = "run verify(), restore a backup"
 Flags = NDArray[np.uint8]
 Measure = tuple[int, int, Int64, Flags]
 
 _OWNER = struct.Struct(">II")
-_HEAD = struct.Struct("<BBHI")  # leaf or not, level, columns kept, how many events or children
-_LEAF, _INNER = 1, 2
-_INNER_HEAD = bytes([_INNER])
-_NONE: Int64 = np.empty(0, np.int64)
+PREFIX_BYTES = _OWNER.size
+_TICK = struct.Struct("<q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,37 +52,32 @@ class Kept:
     def __len__(self) -> int:
         return len(self.time)
 
-    def slice(self, first: int, last: int) -> "Kept":
-        """Events first to last."""
+    def take(self, chosen: NDArray[Any]) -> "Kept":
+        """Some of them: a mask, or their places."""
         return Kept(
-            self.time[first:last],
-            self.created[first:last],
-            tuple(words[first:last] for words in self.values),
-            tuple(flags[first:last] for flags in self.counted),
-        )
-
-    def followed_by(self, later: "Kept") -> "Kept":
-        """These and others that were written after them, in total order."""
-        joined = join_kept([self, later])
-        if not len(self) or not len(later) or (self.time[-1], self.created[-1]) <= (later.time[0], later.created[0]):
-            return joined
-        order = np.lexsort((joined.created, joined.time))
-        return Kept(
-            joined.time[order],
-            joined.created[order],
-            tuple(words[order] if words.size else words for words in joined.values),
-            tuple(flags[order] for flags in joined.counted),
+            self.time[chosen],
+            self.created[chosen],
+            tuple(words[chosen] if words.size else words for words in self.values),
+            tuple(flags[chosen] for flags in self.counted),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
-    """A node: a leaf with its events, or the first tick and the record of each child that holds events."""
+class KeptByKey:
+    """Kept events of keys, as they stand in the file: those of key i are offsets[i] to offsets[i + 1]."""
 
-    level: int
-    events: Kept | None
-    starts: Int64
-    records: Int64
+    keys: Sequence[bytes]
+    offsets: Int64
+    events: Kept
+
+    def below(self, until: bytes | None) -> "KeptByKey":
+        """Those of named keys that have events and lie below a key; None: of all."""
+        counts = np.diff(self.offsets)
+        chosen = np.array([bool(key) and (until is None or key < until) for key in self.keys], np.bool_) & (counts > 0)
+        if chosen.all():
+            return self
+        keys = [key for key, is_chosen in zip(self.keys, chosen.tolist(), strict=True) if is_chosen]
+        return KeptByKey(keys, np.append(0, np.cumsum(counts[chosen])), self.events.take(np.repeat(chosen, counts)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +98,6 @@ class TilePlan:
     has_values: tuple[bool, ...]
     asked: tuple[tuple[int, int], ...]
     form: bytes
-    nothing: Kept
 
     def prefix(self, line: int) -> bytes:
         """Where its nodes on a line begin."""
@@ -112,6 +106,11 @@ class TilePlan:
     def start_of(self, level: int, tick: int) -> int:
         """The first tick of the stretch that a tick lies in."""
         return max(FIRST_TICK, tick // self.widths[level] * self.widths[level])
+
+    def root_name(self, head: bytes, packed: bytes) -> bytes:
+        """What a root is called in the file, by the first tick that it holds. head: what the names of its key's nodes begin with."""
+        [tick] = _TICK.unpack_from(packed, 8)
+        return head + bytes([self.root]) + encode_int(self.start_of(self.root, tick))
 
     def measures(self, events: Kept) -> list[Measure]:
         """What the kernels take."""
@@ -154,128 +153,31 @@ def _tile_plan(relation: Relation) -> TilePlan | None:
         words=layout.words,
         asked=tuple((one.kind, one.mask) for one in asked),
         has_values=tuple(one.kind != KINDS["rows"] for one in asked),
-        form=blake2b(repr((told, widths, limits.TILE_LEAF)).encode(), digest_size=16).digest(),
-        nothing=Kept(_NONE, _NONE, tuple(_NONE for _ in asked), tuple(np.empty(0, np.uint8) for _ in asked)),
+        form=blake2b(repr((FORM, told, widths, limits.TILE_LEAF)).encode(), digest_size=16).digest(),
     )
 
 
-def node_key(prefix: bytes, key: bytes, level: int, start: int) -> bytes:
-    return prefix + key + bytes([level]) + encode_int(start)
+GetNodes = Callable[[list[bytes]], Sequence[bytes | None]]
 
 
-def join_kept(parts: Sequence[Kept]) -> Kept:
-    """Events one after the other."""
-    if len(parts) == 1:
-        return parts[0]
-    return Kept(
-        np.concatenate([part.time for part in parts]),
-        np.concatenate([part.created for part in parts]),
-        tuple(np.concatenate(words) for words in zip(*(part.values for part in parts), strict=True)),
-        tuple(np.concatenate(flags) for flags in zip(*(part.counted for part in parts), strict=True)),
-    )
+def grow(plan: TilePlan, prefix: bytes, kept: KeptByKey, get: GetNodes | None) -> list[tuple[bytes, bytes]]:
+    """The nodes that change when events are added, all written after those that the trees hold: keys in the file, and bytes.
 
-
-def encode_node(node: Node) -> bytes:
-    if node.events is None:
-        return _HEAD.pack(_INNER, node.level, 0, len(node.starts)) + node.starts.tobytes() + node.records.tobytes()
-    events = node.events
-    parts: list[Int64 | Flags] = [events.time, events.created, *(words for words in events.values if words.size), *events.counted]
-    return _HEAD.pack(_LEAF, node.level, len(events.counted), len(events)) + b"".join(part.tobytes() for part in parts)
-
-
-def decode_node(plan: TilePlan, packed: bytes) -> Node:
-    kind, level, columns, count = _HEAD.unpack_from(packed)
-    place, words = _HEAD.size, plan.words
-    if kind == _INNER:
-        size = place + 8 * count * (1 + words)
-        if len(packed) == size:
-            starts = np.frombuffer(packed, np.int64, count, place)
-            return Node(level, None, starts, np.frombuffer(packed, np.int64, count * words, place + 8 * count).reshape(count, words))
-    has_values = plan.has_values
-    size = place + count * (16 + 8 * sum(has_values) + len(has_values))
-    if kind != _LEAF or columns != len(has_values) or len(packed) != size:
-        raise CorruptionError(f"a tile of {plan.relation.label} makes no sense", hint=CURE)
-    numbers = np.frombuffer(packed, np.int64, count * (2 + sum(has_values)), place)
-    flags = np.frombuffer(packed, np.uint8, count * columns, place + numbers.nbytes)
-    values, at = [], 2 * count
-    for has in has_values:
-        values.append(numbers[at : at + count] if has else _NONE)
-        at += count if has else 0
-    counted = tuple(flags[column * count : (column + 1) * count] for column in range(columns))
-    return Node(level, Kept(numbers[:count], numbers[count : 2 * count], tuple(values), counted), _NONE, _NONE)
-
-
-def has_children(packed: bytes) -> bool:
-    """Whether a node as it stands in the file is no leaf."""
-    return packed[:1] == _INNER_HEAD
-
-
-PutNode = Callable[[int, int, Node], None]  # level, first tick, the node
-GetNode = Callable[[int, int], Node | None]
-
-
-def grow_tree(plan: TilePlan, events: Kept, get: GetNode, put: PutNode) -> None:
-    """Add events of one key, all written after those that its tree holds."""
-    for first, last, start in _groups(plan, plan.root, events):
-        _grow(plan, plan.root, start, events.slice(first, last), get, put)
-
-
-def _grow(plan: TilePlan, level: int, start: int, events: Kept, get: GetNode, put: PutNode) -> Int64:
-    """Add events to a node; the record of the tile that it then stands for."""
-    node = get(level, start)
-    if node is None or node.events is not None:
-        whole = events if node is None or node.events is None else node.events.followed_by(events)
-        return _plant(plan, level, start, whole, put)
-    starts, records = list(node.starts.tolist()), list(node.records)
-    for first, last, child in _groups(plan, level - 1, events):
-        record = _grow(plan, level - 1, child, events.slice(first, last), get, put)
-        place = int(np.searchsorted(starts, child))
-        if place < len(starts) and starts[place] == child:
-            records[place] = record
-        else:
-            starts.insert(place, child)
-            records.insert(place, record)
-    return _put_inner(plan, level, start, np.array(starts, np.int64), np.array(records, np.int64), put)
-
-
-def _plant(plan: TilePlan, level: int, start: int, events: Kept, put: PutNode) -> Int64:
-    """Make a node of all events of its stretch; the record of the tile that it stands for."""
-    if len(events) <= limits.TILE_LEAF or not level:
-        put(level, start, Node(level, events, _NONE, _NONE))
-        return _record(plan, level, events)
-    starts, records = [], []
-    for first, last, child in _groups(plan, level - 1, events):
-        records.append(_plant(plan, level - 1, child, events.slice(first, last), put))
-        starts.append(child)
-    return _put_inner(plan, level, start, np.array(starts, np.int64), np.array(records, np.int64), put)
-
-
-def _put_inner(plan: TilePlan, level: int, start: int, starts: Int64, records: Int64, put: PutNode) -> Int64:
-    put(level, start, Node(level, None, starts, records))
-    record = np.empty(plan.words, np.int64)
-    if level < plan.root:
-        merge_records(plan.measures(plan.nothing), records, record)
-    return record
-
-
-def _record(plan: TilePlan, level: int, events: Kept) -> Int64:
-    """The record of the tile whose events these are; of a root, which is no tile, anything."""
-    if level == plan.root:
-        return np.empty(plan.words, np.int64)
-    widths = np.array(plan.widths[: level + 1], np.int64)
-    _, _, records = build_tiles(np.array([0, len(events)]), np.ascontiguousarray(events.time), contiguous(plan.measures(events)), widths)
-    record: Int64 = records[-1]
-    return record
+    Every key has events. get: of nodes in the file; None: there are none.
+    """
+    if not kept.keys:
+        return []
+    heads, events, widths = [prefix + key for key in kept.keys], kept.events, np.array(plan.widths, np.int64)
+    time, created = map(np.ascontiguousarray, (events.time, events.created))
+    growth = Growth(contiguous(plan.measures(events)), kept.offsets, time, created, widths, limits.TILE_LEAF, heads)
+    try:
+        while get is not None and (names := growth.wanted()):
+            growth.take(get(names))
+    except ValueError as error:
+        raise CorruptionError(f"a tile of {plan.relation.label} makes no sense: {error}", hint=CURE) from error
+    return growth.nodes()
 
 
 def contiguous(measures: list[Measure]) -> list[Measure]:
     """The same, each array in one piece."""
     return [(kind, mask, np.ascontiguousarray(words), np.ascontiguousarray(flags)) for kind, mask, words, flags in measures]
-
-
-def _groups(plan: TilePlan, level: int, events: Kept) -> list[tuple[int, int, int]]:
-    """(first event, behind the last, first tick) of each stretch of a level that holds events."""
-    width = plan.widths[level]
-    stretch = events.time // width
-    cuts = [0, *(np.flatnonzero(stretch[1:] != stretch[:-1]) + 1).tolist(), len(events)]
-    return [(first, last, plan.start_of(level, int(events.time[first]))) for first, last in pairwise(cuts)]

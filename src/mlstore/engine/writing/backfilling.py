@@ -4,16 +4,16 @@ Writes that come in between are followed for the keys that are done already. A k
 next backfill goes on from there. Until the mark says that all keys are done nobody reads the tiles.
 """
 
-from mlstore.engine import limits
 from mlstore.engine.history.offline import load_state
 from mlstore.engine.session import Session, WriteContext
-from mlstore.engine.windows.tilekeeping import Mark, fill, live_mark, next_keys, put_mark
+from mlstore.engine.windows.marks import Mark, drop_waiting, live_mark, put_mark
+from mlstore.engine.windows.tilekeeping import next_keys, settled
 from mlstore.engine.windows.tiles import TILES, TilePlan, tile_plan
+from mlstore.engine.writing.catching import step
 from mlstore.engine.writing.ingest import Progress
-from mlstore.errors import UsageError
+from mlstore.errors import CorruptionError, UsageError
 from mlstore.storage.keyspace import prefix_end
 
-STEP_KEYS = 256
 MOST_RESTARTS = 3
 
 
@@ -27,7 +27,7 @@ def backfill(session: Session, name: str, progress: Progress | None) -> int:
             plan = _plan(context, name)
             if plan is None:
                 return 0
-            mark = live_mark(context, plan)
+            mark = _live(context, plan)
             if mark is None:
                 restarts += 1
                 if restarts > MOST_RESTARTS:
@@ -35,7 +35,7 @@ def backfill(session: Session, name: str, progress: Progress | None) -> int:
                     raise UsageError(f"{name}: its source changed under the backfill time and again", hint=hint)
                 mark = _start(context, plan)
                 filled = 0
-            done, is_done = _step(context, plan, mark)
+            done, is_done = step(context, plan, mark)
         filled += done
         if progress is not None:
             progress(filled, None)
@@ -47,7 +47,7 @@ def begin_live(session: Session, name: str) -> None:
     with session.writing() as context:
         plan = None if context.scope.ancestry else _plan(context, name)
         if plan is not None and live_mark(context, plan) is None and not len(next_keys(context, plan, b"", 1)):
-            _step(context, plan, _start(context, plan))
+            step(context, plan, _start(context, plan))
 
 
 def _plan(context: WriteContext, name: str) -> TilePlan | None:
@@ -59,21 +59,19 @@ def _plan(context: WriteContext, name: str) -> TilePlan | None:
     return tile_plan(relation)
 
 
+def _live(context: WriteContext, plan: TilePlan) -> Mark | None:
+    """The mark where tiles are right as far as they go; what waits beside them is put in."""
+    mark = live_mark(context, plan)
+    try:
+        return None if mark is None else settled(context, plan, mark)
+    except CorruptionError:  # they are made anew
+        return None
+
+
 def _start(context: WriteContext, plan: TilePlan) -> Mark:
     prefix = plan.prefix(context.scope.line)
     context.writer.delete_range(TILES, prefix, prefix_end(prefix))
+    drop_waiting(context.writer, plan, context.scope.line)
     mark = Mark(load_state(context.writer, plan.source.relation.table, context.scope.line).tick, b"")
     put_mark(context.writer, plan, context.scope.line, mark)
     return mark
-
-
-def _step(context: WriteContext, plan: TilePlan, mark: Mark) -> tuple[int, bool]:
-    """Fill in the next keys, as many as one transaction bears; how many, and whether all are done now."""
-    done, until = 0, mark.until
-    while until is not None and context.writer.dirty_bytes < limits.STAGE_BYTES:
-        keys = next_keys(context, plan, until, STEP_KEYS)
-        fill(context, plan, keys, Mark(mark.tick, None))
-        done += len(keys)
-        until = prefix_end(keys.encoded_at(len(keys) - 1)) if len(keys) == STEP_KEYS else None
-    put_mark(context.writer, plan, context.scope.line, Mark(mark.tick, until))
-    return done, until is None

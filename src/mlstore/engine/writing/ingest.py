@@ -241,7 +241,7 @@ def _publish(
     first_seq = take_numbers(context.writer, "seq", max(1, len(runs)))
     digest, count = hashlib.blake2b(digest_size=16), 0
     now = ticks_of(relation, context.now_us)
-    with following(context, relation) as keeper:
+    with following(context, relation, adding=sum(entry.rows for run in runs for entry in run), since=first_seq) as keeper:
         for seq, run in enumerate(runs, first_seq):
             run = [_stamped(entry, seq, now) for entry in run]
             contents = [SegmentContent(entry, load_extents(context.writer, entry.segment)) for entry in run]
@@ -265,7 +265,9 @@ def _publish(
 
 def _tell(keeper: Keeper, relation: Relation, content: SegmentContent) -> None:
     """Let tiles follow the rows of a segment that was added."""
-    if keeper.is_awake:
+    if not keeper.is_awake:
+        keeper.passed(content.rows)
+    else:
         created = content.created if content.created.size else np.full(content.rows, content.same_created, np.int64)
         columns = [content.column(relation, number) for number in range(len(relation.layout.features))]
         keeper.added(content.keys, content.offsets, content.time, created, columns)

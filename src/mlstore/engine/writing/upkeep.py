@@ -34,6 +34,7 @@ from mlstore.engine.retained import Spans, load_spans
 from mlstore.engine.session import ReadContext, Session, WriteContext
 from mlstore.engine.versions import LIVE, forks, tags, take_numbers
 from mlstore.engine.windows.tilekeeping import following
+from mlstore.engine.writing.catching import catch_up
 from mlstore.engine.writing.removal import hide
 from mlstore.format.keymerge import merge_keys
 from mlstore.format.manifest import SegmentEntry, TableChange, TableState
@@ -65,9 +66,10 @@ def run(context: WriteContext, relation: Relation, rows_written: int) -> int:
 
 
 def pay(session: Session, relation: Relation, owed: int) -> None:
-    """Merge about as many rows as a write owes, in transactions of their own and of bounded size."""
+    """Let tiles catch up, and merge about as many rows as a write owes, in transactions of their own and of bounded size."""
     if owed <= 0 or session.defer(lambda after: pay(after, relation, owed)):
         return
+    catch_up(session, relation)
     with session.reading() as context:
         is_due = _is_due(context, relation)
     while is_due:
