@@ -188,7 +188,9 @@ QUESTIONS: dict[str, Question] = {
     "online one": lambda store: [repr(store.online_features(["sales"], {"shop_id": shop}, now=START)) for shop in (0, 3, 15)],
     "online delays": lambda store: online(store, "delays", {"carrier": [r[0] for r in ROUTES], "number": [r[1] for r in ROUTES]}),
     "training set": lambda store: rows(store.training_set(LABELS, held(store, "sales", "delays"))),
-    "training set then": lambda store: rows(store.training_set(LABELS, held(store, "sales:note", "delays:stops"), known_at=LATE, status=True)),
+    "training set then": lambda store: rows(
+        store.training_set(LABELS, held(store, "sales:note", "delays:stops"), known_at=LATE, status=True)
+    ),
     "explain": lambda store: str(store.explain({name: values[1] for name, values in LABELS.items()}, "sales:amount")),
     "at early": lambda store: [rows(store.at("early").read(name).table()) for name in held(store, "sales", "delays")],
     "at late": lambda store: [rows(store.at("late").read(name).table()) for name in held(store, "sales", "delays", "prices")],
