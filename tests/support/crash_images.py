@@ -120,7 +120,7 @@ def _decode(kind: bytes, data: bytes, offset: int, file: int, *, is_durable: boo
 
 
 def boundaries(events: Sequence[Event]) -> list[int]:
-    """Where the disk makes something durable while other things are not, and where names change: before this a cut can do the greatest harm."""
+    """Where names change, or something becomes durable while other things are not: before this a cut can do the greatest harm."""
     found = []
     has_pending = False
     for place, event in enumerate(events):

@@ -5,7 +5,6 @@ Every case comes from a number, so it can be had again. A process of its own loo
 
 from __future__ import annotations
 
-import faulthandler
 import random
 import resource
 import signal
@@ -66,23 +65,17 @@ def attack(originals: Sequence[Original], folder: Path, kind: Kind, seeds: Seque
             end, found = verdict.answer
         else:
             # LMDB follows damaged pages without a look, to their end or its own; they are looked at beforehand only if asked for.
-            frame = last_frame(folder / f"{kind}-{verdict.case}.fault")
-            is_excused = kind == "damage" and "(trusted: " in verdict.said and is_end_of_lmdb(verdict.death, frame)
-            end, found = ("stopped by LMDB", []) if is_excused else ("crash", [f"{verdict.death} {frame}"])
+            is_excused = kind == "damage" and "(trusted: " in verdict.said and is_end_of_lmdb(verdict.death)
+            end, found = ("stopped by LMDB", []) if is_excused else ("crash", [verdict.death])
         tally.ends[end] += 1
         tally.violations += [f"{verdict.said}: {problem}" for problem in found]
     return tally
 
 
-def is_end_of_lmdb(death: str, frame: str) -> bool:
-    """It ended itself, or was ended by the system inside LMDB, which only storage/ calls; or anything of ours read beyond the file's end."""
-    return f"died: {-signal.SIGBUS}" in death or ("/mlstore/storage/" in frame and any(f"died: {-end}" in death for end in ENDS_OF_LMDB))
-
-
-def last_frame(fault: Path) -> str:
-    """Where in Python a process was when it ended."""
-    frames = [line.strip() for line in fault.read_text().splitlines() if line.startswith("  File ")] if fault.exists() else []
-    return frames[0] if frames else "nowhere"
+def is_end_of_lmdb(death: str) -> bool:
+    """It ended inside LMDB, which only storage/ calls; or whoever it was read a page beyond the file's end."""
+    in_lmdb = "/mlstore/storage/" in death and any(f"died: {-end}" in death for end in ENDS_OF_LMDB)
+    return in_lmdb or f"died: {-signal.SIGBUS}" in death
 
 
 def meet_case(say: Say, seed: int, originals: Sequence[Original], folder: Path, kind: Kind) -> tuple[str, list[str]]:
@@ -92,18 +85,15 @@ def meet_case(say: Say, seed: int, originals: Sequence[Original], folder: Path, 
     dice = random.Random(seed)
     original = dice.choice(originals)
     shrink_limits(original.part)
-    path, fault = (folder / f"{kind}-{seed}{end}" for end in (".mls", ".fault"))
+    path = folder / f"{kind}-{seed}.mls"
     told = make(original.path, path, kind, dice)
     is_wary = dice.random() < 0.3
     say(f"case {kind} {seed} ({'untrusted' if is_wary else 'trusted'}: {told})")
-    with fault.open("w") as last_words:
-        faulthandler.enable(last_words)
-        try:
-            return meet(path, original, dice, is_wary=is_wary, is_forged=kind == "forgery")
-        finally:
-            faulthandler.disable()
-            for made in (fault, *(path.with_name(path.name + end) for end in ("", "-lock", "-compact", "-compact-lock"))):
-                made.unlink(missing_ok=True)
+    try:
+        return meet(path, original, dice, is_wary=is_wary, is_forged=kind == "forgery")
+    finally:
+        for end in ("", "-lock", "-compact", "-compact-lock"):
+            path.with_name(path.name + end).unlink(missing_ok=True)
 
 
 def make(original: Path, path: Path, kind: Kind, dice: random.Random) -> str:

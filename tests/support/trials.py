@@ -1,9 +1,11 @@
-"""Trials: cases put before child processes, many to each. A case that ends its child, or silences it, is told of, and the next goes on in another."""
+"""Trials: cases put before child processes, many to each. A case that ends its child is told of, and the next ones go on in another."""
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,9 +23,8 @@ Judge: TypeAlias = Callable[..., Any]  # judge(say, case, *shared) -> the answer
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came of a case: the answer of its judge, or how its child ended; and what the judge had said before."""
+    """What came of a case: the answer of its judge, or how and where its child ended; and what the judge had said before."""
 
-    case: Any
     said: str
     answer: Any
     death: str | None = None
@@ -47,21 +48,26 @@ def put_on_trial(judge: Judge, cases: Sequence[Any], *shared: object, patience: 
 
 def _judge_some(judge: Judge, cases: Sequence[Any], shared: tuple[object, ...]) -> Iterator[Verdict]:
     """In one child: all of them, or those up to the one that ends it."""
-    with Child(_judge_all, judge, cases, shared) as child:
+    with tempfile.NamedTemporaryFile("r") as last_words, Child(_judge_all, judge, cases, shared, last_words.name) as child:
         for case in cases:
             said = f"nothing of {case}"
             try:
                 while isinstance(word := child.hear_within(PATIENCE_SECONDS), str):
                     said = word
             except AssertionError as error:
-                yield Verdict(case, said, None, str(error))
+                frames = [line.strip() for line in last_words if line.startswith("  File ")]
+                yield Verdict(said, None, f"{error}, {frames[0] if frames else 'nobody knows where'}")
                 return
-            yield Verdict(case, said, *word)
+            yield Verdict(said, *word)
 
 
-def _judge_all(parent: Parent, judge: Judge, cases: Sequence[Any], shared: tuple[object, ...]) -> None:
-    for number, case in enumerate(cases):
-        parent.tell((judge(parent.tell, case, *shared),))
-        gc.collect()
-        if number == 0:
-            gc.freeze()  # what is imported by now would be looked through after each case again
+def _judge_all(parent: Parent, judge: Judge, cases: Sequence[Any], shared: tuple[object, ...], last_words: str) -> None:
+    with open(last_words, "w") as file:
+        faulthandler.enable(file)
+        for number, case in enumerate(cases):
+            answer = judge(parent.tell, case, *shared)
+            gc.collect()  # what the case held is let go of before it is over
+            parent.tell((answer,))
+            if number == 0:
+                gc.freeze()  # what is imported by now would be looked through after each case again
+        faulthandler.disable()
