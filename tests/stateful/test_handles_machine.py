@@ -22,7 +22,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 import mlstore as ml
 from mlstore.engine.history.offline import Shelves
-from mlstore.storage.handle import Handle
 from mlstore.storage.transaction import Writer
 from tests.support.cells import CELL, NUMBERS, VALUES, WAYS, Cells, put, see, serve
 from tests.support.processes import Child
@@ -223,8 +222,6 @@ def planted(patch: pytest.MonkeyPatch, bug: str) -> Iterator[None]:
         case "it does not notice that others wrote":
             tail = Shelves.tail
             patch.setattr(Shelves, "tail", lambda shelves, reader, relation, line, tick: tail(shelves, reader, relation, line, 0))
-        case "it does not follow a compaction":
-            patch.setattr(Handle, "use", lambda handle: handle._mapped)
         case "it writes a transaction that failed":
             leave = Writer.__exit__
             patch.setattr(Writer, "__exit__", lambda writer, *error: leave(writer, None, None, None))
@@ -238,7 +235,6 @@ def planted(patch: pytest.MonkeyPatch, bug: str) -> Iterator[None]:
     [
         "it does not notice that a branch was moved",
         "it does not notice that others wrote",
-        "it does not follow a compaction",
         "it writes a transaction that failed",
     ],
 )

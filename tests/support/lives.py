@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 
 import hypothesis
@@ -26,7 +27,7 @@ SECONDS_OF_A_CHILD = 3600  # of a busy machine; to be used up by a deadlock only
 
 def live_out(machine: type[RuleBasedStateMachine], folder: Path, *, steps: int, seed: int, patience: Patience) -> tuple[int, list[str]]:
     """Live one life after the other until so many steps were taken; how many it were, and what went wrong, with the seed and its steps."""
-    seeds = iter(range(seed, seed + steps))
+    seeds = count(seed)
     taken, violations = 0, list[str]()
 
     def live_some(_: int) -> None:
@@ -61,7 +62,7 @@ def count_steps(machine: type[RuleBasedStateMachine]) -> tuple[type[RuleBasedSta
     """The same machine, and how many steps all its lives have taken so far."""
     steps = 0
 
-    def count(self: RuleBasedStateMachine) -> None:
+    def count_a_step(self: RuleBasedStateMachine) -> None:
         # An invariant is looked at after every step, and once before the first.
         nonlocal steps
         steps += getattr(self, "is_alive", False)
@@ -71,7 +72,7 @@ def count_steps(machine: type[RuleBasedStateMachine]) -> tuple[type[RuleBasedSta
         while True:
             yield steps
 
-    return type(machine.__name__, (machine,), {"count_a_step": invariant()(count)}), told()
+    return type(machine.__name__, (machine,), {"count_a_step": invariant()(count_a_step)}), told()
 
 
 def _settings() -> settings:
