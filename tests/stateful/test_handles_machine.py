@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 import mlstore as ml
 from mlstore.engine.history.offline import Shelves
 from mlstore.storage.transaction import Writer
-from tests.support.cells import CELL, NUMBERS, VALUES, WAYS, Cells, put, see, serve
+from tests.support.cells import CELL, NUMBERS, TURNS, VALUES, Cells, put, see, serve
 from tests.support.processes import Child
 from tests.support.worlds import shrink_limits
 
@@ -193,7 +193,7 @@ class Handles(RuleBasedStateMachine):
         if hasattr(self, "handles"):
             self.looks += 1
             store, branch = self.at(-self.looks)
-            assert WAYS[self.looks % len(WAYS)](store) == self.branches[branch]
+            assert TURNS[self.looks % len(TURNS)](store) == self.branches[branch]
 
     @precondition(lambda self: getattr(self, "snapshots", None) and self.looks % 5 == 0)
     @invariant()

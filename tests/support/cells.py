@@ -45,6 +45,7 @@ def _filled(values: list[int | None]) -> Cells:
 
 
 WAYS = (_online, _read, _trained)
+TURNS = (_online, _read, _online, _trained, _online, _read)  # those that cost less more often
 
 
 def see(store: ml.Store) -> list[Cells]:
