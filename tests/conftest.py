@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,14 @@ settings.load_profile("suite")
 def store_path(tmp_path: Path) -> Path:
     """Where `store` lives, for tests that open the file again."""
     return tmp_path / "test.mls"
+
+
+@pytest.fixture
+def soak_path() -> Iterator[Path]:
+    """A folder for files that live for a moment, in memory where there is such a place."""
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="mlstore-soak-", dir=shared if os.access(shared, os.W_OK) else None) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -7,15 +7,17 @@ may end the process that opens it by one of LMDB's own checks; as untrusted it n
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 import mlstore as ml
 from tests.support import golden
-from tests.support.crash_limits import LIMITS
+from tests.support.crash_limits import FEW, limits_for
 from tests.support.hostile_records import forge
-from tests.support.hostile_run import Kind, attack
+from tests.support.hostile_run import Kind, Original, attack
 from tests.support.soaking import Patience, report, scaled, soak_seed
 
 FILES = 40
@@ -24,17 +26,35 @@ FILES = 40
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("golden") / "golden.mls"
-    with pytest.MonkeyPatch.context() as patch:
-        for name, size in LIMITS.items():
-            patch.setattr(f"mlstore.engine.limits.{name}", size)
+    with small_limits():
         golden.create(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def originals(original: Path) -> list[Original]:
+    """One file of everything, and small ones, many of which can be looked at: each is asked some of the questions, and verified."""
+    small = {table: original.with_name(f"{table}.mls") for table in golden.TABLES}
+    with small_limits(FEW):
+        for table, path in small.items():
+            golden.create_small(path, table)
+    often = {"sales": 6, "delays": 3, "prices": 12}
+    lean = [Original.of(path, part=FEW, questions=3) for table, path in small.items() for _ in range(often[table])]
+    return [Original.of(original, questions=6), *lean]
+
+
+@contextmanager
+def small_limits(part: int = 1) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, size in limits_for(part).items():
+            patch.setattr(f"mlstore.engine.limits.{name}", size)
+        yield
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["damage", "forgery"])
 def test_a_hostile_file_is_refused_or_answered_rightly(original: Path, tmp_path: Path, kind: Kind):
-    tally = attack(original, tmp_path, kind, range(FILES))
+    tally = attack([Original.of(original)], tmp_path, kind, range(FILES))
 
     assert tally.violations == []
     assert tally.ends.total() == FILES
@@ -44,10 +64,10 @@ def test_a_hostile_file_is_refused_or_answered_rightly(original: Path, tmp_path:
 @pytest.mark.soak
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("kind", ["damage", "forgery"])
-def test_thousands_of_hostile_files(original: Path, tmp_path: Path, kind: Kind):
+def test_thousands_of_hostile_files(originals: list[Original], soak_path: Path, kind: Kind):
     seed = soak_seed()
 
-    tally = attack(original, tmp_path, kind, range(seed, seed + scaled(50_000)), Patience.begin())
+    tally = attack(originals, soak_path, kind, range(seed, seed + scaled(50_000)), Patience.begin())
 
     report(f"hostile files, {kind}", seed, str(tally), tally.violations)
     assert tally.violations == []

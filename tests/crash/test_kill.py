@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,13 @@ import mlstore as ml
 from tests.support.crash_child import Account, Append, Done, create, ledger_rows, live, perform, recount, stream, take_stock
 from tests.support.crash_limits import shrink_limits
 from tests.support.processes import Child, Parent
-from tests.support.soaking import report, scaled, soak_seed
+from tests.support.soaking import Patience, report, scaled, soak_seed
 
 LIVES = 8
 LIVES_OF_A_SOAK = 2000
-LIVES_OF_A_FILE = 100
-LONGEST_LIFE_SECONDS = 0.6
+LIVES_OF_A_FILE = 25
+MOST_WORDS = 12
+LONGEST_PAUSE_SECONDS = 0.03  # an act takes about so long
 
 
 def end_lives(path: Path, lives: int, *, seed: int) -> int:
@@ -29,8 +31,8 @@ def end_lives(path: Path, lives: int, *, seed: int) -> int:
     account, commits, acts = Account(), set[str | None](), 0
     for life in range(1, lives + 1):
         with Child(live, path, life, dice.choice(["full", "normal"])) as child:
-            words = [child.hear()]
-            time.sleep(dice.uniform(0, LONGEST_LIFE_SECONDS))
+            words = [child.hear() for _ in range(dice.randint(1, MOST_WORDS))]
+            time.sleep(dice.uniform(0, LONGEST_PAUSE_SECONDS))
             words += child.kill()
         mine = Append(life * 100_000 - 1, 3)
         with ml.open(path) as store:
@@ -40,9 +42,10 @@ def end_lives(path: Path, lives: int, *, seed: int) -> int:
             found = take_stock(store)
             assert found in [candidate.after(mine) for candidate in recount(account, words)], f"life {life} of seed {seed}"
             assert commits - {None} <= {commit.id for commit in store.history()}, f"life {life} of seed {seed}"
-            store.verify()
         account = found
         acts += sum(isinstance(word, Done) for word in words)
+    with ml.open(path) as store:
+        store.verify()
     return acts
 
 
@@ -69,15 +72,19 @@ def test_killed_writers_keep_their_promises_to_a_process_that_has_the_store_open
 
 @pytest.mark.soak
 @pytest.mark.timeout(0)
-def test_killed_writers_keep_their_promises_many_times(tmp_path: Path):
-    seed, acts, lives = soak_seed(), 0, scaled(LIVES_OF_A_SOAK)
-    for start in range(0, lives, LIVES_OF_A_FILE):
-        path = tmp_path / f"killed-{start}.mls"
-        create(path)
-        acts += end_lives(path, min(LIVES_OF_A_FILE, lives - start), seed=seed + start)
+def test_killed_writers_keep_their_promises_many_times(soak_path: Path):
+    seed, files, patience = soak_seed(), -(-scaled(LIVES_OF_A_SOAK) // LIVES_OF_A_FILE), Patience.begin()
 
-    report("kills at any time", seed, f"{lives} kills, {acts} acknowledged acts", [])
-    assert acts > 0
+    def end_lives_of(file: int) -> int:
+        path = soak_path / f"killed-{file}.mls"
+        create(path)
+        return end_lives(path, LIVES_OF_A_FILE, seed=seed + file) if patience.lasts() else 0
+
+    with ThreadPoolExecutor(os.cpu_count()) as workers:
+        acts = [number for number in workers.map(end_lives_of, range(files)) if number]
+
+    report("kills at any time", seed, f"{len(acts) * LIVES_OF_A_FILE} kills, {sum(acts)} acknowledged acts", [])
+    assert acts
 
 
 def die() -> None:

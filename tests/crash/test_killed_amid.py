@@ -17,7 +17,7 @@ from tests.support import golden
 from tests.support.crash_limits import LIMITS, shrink_limits
 from tests.support.fault_run import DEEDS, State, done, state_of
 from tests.support.processes import Child, Parent
-from tests.support.soaking import report, scaled, soak_seed
+from tests.support.soaking import Patience, report, scaled, soak_seed
 
 AMID = ("merge", "rollback", "transaction", "forget", "upsert", "bulk write", "stream", "branch")
 
@@ -55,7 +55,7 @@ def die_at(parent: Parent, path: Path, deed: str, fatal: int) -> int:
     return changes
 
 
-def kill_amid(original: Path, folder: Path, deed: str, seed: int, kills: int) -> tuple[int, list[str]]:
+def kill_amid(original: Path, folder: Path, deed: str, seed: int, kills: int, patience: Patience | None = None) -> tuple[int, list[str]]:
     """Kill the deed at so many places; how often that was amid it, and what was wrong."""
     dice, place = random.Random(seed), folder / "killed.mls"
     with ml.open(original) as store:
@@ -65,6 +65,8 @@ def kill_amid(original: Path, folder: Path, deed: str, seed: int, kills: int) ->
         changes = int(child.result())
     killed, violations = 0, []
     for fatal in dice.sample(range(changes), min(kills, changes)):
+        if patience is not None and not patience.lasts():
+            break
         with Child(die_at, _copy(original, place), deed, fatal) as child:
             child.process.join()
             killed += child.process.exitcode == -signal.SIGKILL
@@ -101,10 +103,10 @@ def test_a_deed_killed_amid_is_done_whole_or_not_at_all(original: Path, tmp_path
 
 @pytest.mark.soak
 @pytest.mark.timeout(0)
-def test_deeds_killed_amid_many_times(original: Path, tmp_path: Path):
+def test_deeds_killed_amid_many_times(original: Path, soak_path: Path):
     seed, killed, violations = soak_seed(), 0, list[str]()
     for deed in AMID:
-        kills, found = kill_amid(original, tmp_path, deed, seed, scaled(200))
+        kills, found = kill_amid(original, soak_path, deed, seed, scaled(200), Patience.begin(len(AMID)))
         killed += kills
         violations += found
 

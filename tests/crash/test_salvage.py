@@ -11,7 +11,7 @@ import mlstore as ml
 from tests.support import golden
 from tests.support.crash_limits import LIMITS
 from tests.support.hostile_bytes import DAMAGES
-from tests.support.soaking import report, scaled, soak_seed
+from tests.support.soaking import Patience, report, scaled, soak_seed
 
 PAGE = 4096
 
@@ -84,12 +84,15 @@ def test_a_file_that_is_there_is_never_replaced(original: Path, tmp_path: Path):
     assert (tmp_path / "out.mls").read_bytes() == b"mine"
 
 
-def salvage_damaged(original: Path, folder: Path, seeds: range) -> tuple[int, list[str]]:
-    """Damage the file once for each seed; how many gave a store, and what was wrong."""
-    saved, violations = 0, []
+def salvage_damaged(original: Path, folder: Path, seeds: range) -> tuple[int, int, list[str]]:
+    """Damage the file once for each seed, as long as patience lasts; how many that were, how many gave a store, and what was wrong."""
+    looked, saved, violations, patience = 0, 0, list[str](), Patience.begin()
     with ml.open(original) as store:
         rows = {name: store.read(name).num_rows for name in ("sales", "delays", "prices")}
     for seed in seeds:
+        if not patience.lasts():
+            break
+        looked += 1
         dice, path, out = random.Random(seed), folder / f"{seed}.mls", folder / f"{seed}-out.mls"
         data = bytearray(original.read_bytes())
         DAMAGES[dice.choice(list(DAMAGES))](data, dice)
@@ -107,12 +110,12 @@ def salvage_damaged(original: Path, folder: Path, seeds: range) -> tuple[int, li
             violations.append(f"seed {seed}: nothing was lost, it says, and there are {found} rows; {told.problems}")
         for made in folder.glob(f"{seed}*"):
             made.unlink()
-    return saved, violations
+    return looked, saved, violations
 
 
 @pytest.mark.slow
 def test_damaged_files_give_what_they_have(original: Path, tmp_path: Path):
-    saved, violations = salvage_damaged(original, tmp_path, range(20))
+    _, saved, violations = salvage_damaged(original, tmp_path, range(20))
 
     assert violations == []
     assert saved > 12
@@ -120,10 +123,10 @@ def test_damaged_files_give_what_they_have(original: Path, tmp_path: Path):
 
 @pytest.mark.soak
 @pytest.mark.timeout(0)
-def test_thousands_of_damaged_files_give_what_they_have(original: Path, tmp_path: Path):
+def test_thousands_of_damaged_files_give_what_they_have(original: Path, soak_path: Path):
     seed, files = soak_seed(), scaled(4000)
 
-    saved, violations = salvage_damaged(original, tmp_path, range(seed, seed + files))
+    files, saved, violations = salvage_damaged(original, soak_path, range(seed, seed + files))
 
     report("salvage", seed, f"{files} files, {saved} gave a store", violations)
     assert violations == []

@@ -7,29 +7,27 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import hypothesis
+import lmdb
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 import mlstore as ml
-from tests.support.processes import Child, Parent
-from tests.support.soaking import scaled
+from mlstore.engine.history.offline import Shelves
+from mlstore.storage.transaction import Writer
+from tests.support.cells import CELL, NUMBERS, TURNS, VALUES, Cells, put, see, serve
+from tests.support.processes import Child
 from tests.support.worlds import shrink_limits
 
-CELL = ml.Entity("cell", keys={"cell_id": ml.int64})
-VALUES = ml.FeatureView("value", entity=CELL, schema={"value": ml.int64})
-CELLS = range(8)
-DAY = "2024-05-01"
-
-Cells = dict[int, int]
-
-cells = st.dictionaries(st.sampled_from(CELLS), st.integers(0, 99), min_size=1, max_size=8)
+cells = st.dictionaries(st.sampled_from(NUMBERS), st.integers(0, 99), min_size=1, max_size=len(NUMBERS))
 places = st.integers(0, 9)
 
 
@@ -40,49 +38,20 @@ def small_limits() -> Iterator[None]:
         yield
 
 
-def put(store: ml.Store, held: Cells) -> None:
-    store.write("value", rows_of(held), mode="upsert")
-
-
-def rows_of(held: Cells) -> dict[str, list[Any]]:
-    return {"cell_id": list(held), "event_timestamp": [DAY] * len(held), "value": list(held.values())}
-
-
-def see(store: ml.Store) -> list[Cells]:
-    """The cells in every way there is to ask."""
-    keys = {"cell_id": list(CELLS)}
-    online = store.online_features(["value"], keys)["value"].to_pylist()
-    labels = keys | {"event_timestamp": ["2030-01-01"] * len(CELLS)}
-    training = store.training_set(labels, ["value"])["value"].to_pylist()
-    rows = store.read("value", columns=["cell_id", "value"]).to_pylist()
-    assert len({row["cell_id"] for row in rows}) == len(rows)
-    told = [{cell: value for cell, value in zip(CELLS, found, strict=True) if value is not None} for found in (online, training)]
-    return [*told, {row["cell_id"]: row["value"] for row in rows}]
-
-
-def serve(parent: Parent, path: Path) -> None:
-    """In another process: put and see on a branch, as told."""
-    with ml.open(path, durability="normal") as store:
-        while (word := parent.hear()) != "stop":
-            branch, held = word
-            place = store.checkout(branch)
-            if held:
-                put(place, held)
-            parent.tell(see(place))
-
-
 class Handles(RuleBasedStateMachine):
-    """The model: of every branch and snapshot the cells."""
+    """The model: of every branch and snapshot the cells; of every branch the commits that are part of it."""
 
     @initialize()
     def begin(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name) / "cells.mls"
         self.branches: dict[str, Cells] = {"main": {}}
-        self.snapshots: dict[str, tuple[str, Cells]] = {}
+        self.commits: dict[str, list[str]] = {"main": []}
+        self.snapshots: dict[str, tuple[str, Cells, str]] = {}
         self.numbers = iter(range(10_000))
         store = ml.open(self.path, durability="normal")
         store.apply(CELL, VALUES)
+        self.commits["main"].append(store.history(limit=1)[0].id)
         self.handles: list[tuple[ml.Store, str]] = [(store, "main")]
         self.looks = 0
         self.child: Child | None = None
@@ -100,28 +69,36 @@ class Handles(RuleBasedStateMachine):
     def at(self, place: int) -> tuple[ml.Store, str]:
         return self.handles[place % len(self.handles)]
 
-    def changed(self, branch: str, change: Callable[[Cells], object]) -> None:
-        held = dict(self.branches[branch])
-        change(held)
+    def changed(self, branch: str, held: Cells) -> None:
         self.branches[branch] = held
+        self.commits[branch].append(self.handles[0][0].checkout(branch).history(limit=1)[0].id)
 
     @rule(place=places, held=cells)
     def write(self, place: int, held: Cells) -> None:
         store, branch = self.at(place)
         put(store, held)
-        self.changed(branch, lambda cells: cells.update(held))
+        self.changed(branch, self.branches[branch] | held)
 
     @rule(place=places, held=cells)
     def write_in_a_thread(self, place: int, held: Cells) -> None:
         store, branch = self.at(place)
         self.threads.submit(put, store, held).result()
-        self.changed(branch, lambda cells: cells.update(held))
+        self.changed(branch, self.branches[branch] | held)
 
-    @rule(place=places, gone=st.sets(st.sampled_from(CELLS), min_size=1))
+    @rule(place=places, other=places, held=cells)
+    def write_in_two_threads_at_once(self, place: int, other: int, held: Cells) -> None:
+        halves = [{cell: value for cell, value in held.items() if cell % 2 == half} for half in (0, 1)]
+        work = [(*self.at(place), halves[0]), (*self.at(other), halves[1])]
+        for written in [self.threads.submit(put, store, half) for store, _, half in work if half]:
+            written.result()
+        for _, branch, half in work:
+            self.changed(branch, self.branches[branch] | half)
+
+    @rule(place=places, gone=st.sets(st.sampled_from(NUMBERS), min_size=1))
     def delete(self, place: int, gone: set[int]) -> None:
         store, branch = self.at(place)
         store.delete("value", keys={"cell_id": sorted(gone)})
-        self.changed(branch, lambda cells: [cells.pop(cell, None) for cell in gone])
+        self.changed(branch, {cell: value for cell, value in self.branches[branch].items() if cell not in gone})
 
     @rule(place=places, held=cells, more=cells, fails=st.booleans())
     def transact(self, place: int, held: Cells, more: Cells, fails: bool) -> None:
@@ -135,14 +112,14 @@ class Handles(RuleBasedStateMachine):
                     raise KeyError("on purpose")
         except KeyError:
             return
-        self.changed(branch, lambda cells: cells.update(held | more))
+        self.changed(branch, self.branches[branch] | held | more)
 
     @rule(place=places)
     def snapshot(self, place: int) -> None:
         store, branch = self.at(place)
         name = f"snapshot {next(self.numbers)}"
         store.snapshot(name)
-        self.snapshots[name] = branch, self.branches[branch]
+        self.snapshots[name] = branch, self.branches[branch], self.commits[branch][-1]
 
     @precondition(lambda self: len(self.branches) < 4)
     @rule(place=places)
@@ -150,15 +127,22 @@ class Handles(RuleBasedStateMachine):
         store, branch = self.at(place)
         name = f"branch-{next(self.numbers)}"
         self.handles.append((store.branch(name), name))
-        self.branches[name] = self.branches[branch]
+        self.branches[name], self.commits[name] = self.branches[branch], list(self.commits[branch])
 
     @precondition(lambda self: self.snapshots)
     @rule(data=st.data())
     def go_back(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(sorted(self.snapshots)))
-        branch, held = self.snapshots[name]
-        self.handles[0][0].checkout(branch).rollback(name)
+        branch, held, commit = self.snapshots[name]
+        place = self.handles[0][0].checkout(branch)
+        if commit not in self.commits[branch]:
+            # The branch went back to before it.
+            with pytest.raises(ml.UsageError):
+                place.rollback(name)
+            return
+        place.rollback(name)
         self.branches[branch] = held
+        del self.commits[branch][self.commits[branch].index(commit) + 1 :]
 
     @rule(place=places)
     def another_handle(self, place: int) -> None:
@@ -192,28 +176,32 @@ class Handles(RuleBasedStateMachine):
         if self.child is None:
             self.child = Child(serve, self.path)
         self.child.say((branch, held))
-        self.changed(branch, lambda cells: cells.update(held))
-        assert self.child.hear() == [self.branches[branch]] * 3
+        found = self.child.hear()
+        self.changed(branch, self.branches[branch] | held)
+        assert found == [self.branches[branch]] * 3
 
+    @precondition(lambda self: self.child is not None)
     @rule()
     def end_the_other_process(self) -> None:
-        if self.child is not None:
-            self.child.__exit__(None, None, None)
-            self.child = None
+        assert self.child is not None
+        self.child.__exit__(None, None, None)
+        self.child = None
 
     @invariant()
     def a_handle_says_what_the_model_says(self) -> None:
-        """One handle after the other, the last one first: it knows least of what the others did."""
+        """One handle after the other, the last one first: it knows least of what the others did. One way to ask after the other."""
         if hasattr(self, "handles"):
             self.looks += 1
             store, branch = self.at(-self.looks)
-            assert see(store) == [self.branches[branch]] * 3
+            assert TURNS[self.looks % len(TURNS)](store) == self.branches[branch]
 
+    @precondition(lambda self: getattr(self, "snapshots", None) and self.looks % 5 == 0)
     @invariant()
     def snapshots_stay(self) -> None:
-        for name, (_, held) in list(getattr(self, "snapshots", {}).items())[-1:]:
-            assert see(self.handles[0][0].at(name)) == [held] * 3
+        name = list(self.snapshots)[-1 - self.looks // 5 % len(self.snapshots)]
+        assert see(self.handles[0][0].at(name)) == [self.snapshots[name][1]] * 3
 
+    @precondition(lambda self: self.looks % 4 == 0)
     @rule()
     def verify(self) -> None:
         self.handles[0][0].verify()
@@ -225,10 +213,33 @@ TestHandles = Handles.TestCase
 TestHandles.settings = settings(max_examples=7, stateful_step_count=25, deadline=None)
 
 
-class TestManyHandles(Handles.TestCase):  # type: ignore[name-defined,misc]
-    """The same for long."""
+@contextmanager
+def planted(patch: pytest.MonkeyPatch, bug: str) -> Iterator[None]:
+    """An engine of which one thing is broken."""
+    match bug:
+        case "it does not notice that a branch was moved":
+            patch.setattr("mlstore.engine.session.catalog_tick", lambda reader: 0)
+        case "it does not notice that others wrote":
+            tail = Shelves.tail
+            patch.setattr(Shelves, "tail", lambda shelves, reader, relation, line, tick: tail(shelves, reader, relation, line, 0))
+        case "it writes a transaction that failed":
+            leave = Writer.__exit__
+            patch.setattr(Writer, "__exit__", lambda writer, *error: leave(writer, None, None, None))
+    yield
+    patch.undo()
 
-    settings = settings(max_examples=scaled(2000), stateful_step_count=100, deadline=None)
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "bug",
+    [
+        "it does not notice that a branch was moved",
+        "it does not notice that others wrote",
+        "it writes a transaction that failed",
+    ],
+)
+def test_a_broken_engine_is_found_out(monkeypatch: pytest.MonkeyPatch, bug: str):
+    many = settings(max_examples=60, stateful_step_count=40, deadline=None, database=None, phases=[Phase.generate])
 
-TestManyHandles = pytest.mark.soak(pytest.mark.timeout(0)(TestManyHandles))  # type: ignore[misc]
+    with planted(monkeypatch, bug), pytest.raises((AssertionError, ml.MlstoreError, lmdb.Error)):
+        run_state_machine_as_test(hypothesis.seed(1)(Handles), settings=many)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -54,6 +55,8 @@ WIDER = ml.FeatureView(
     tags={"tier": "gold"},
 )
 
+TABLES = {"sales": (SHOP, SALES), "delays": (ROUTE, DELAYS), "prices": (PRICES,)}
+
 SHOPS = range(16)
 ROUTES = [("AA", 1), ("AA", 22), ("Ba\0c", 1), ("", 7), ("ZZ", -3)]
 
@@ -87,6 +90,29 @@ def create(path: Path) -> None:
         store.delete("prices", keys={"item": ["item 1"]})
         store.snapshot("late")
         store.write("sales", sales([0, 1], [50]))
+
+
+def create_small(path: Path, table: str) -> None:
+    """Make one with a single table and with little in it: soon looked through, so that a soak can damage it very often."""
+    batches: dict[str, Callable[[int, int], object]] = {
+        "sales": lambda number, size: sales(range(size), [number], SALES),
+        "delays": lambda number, size: delays(range(number, number + size)),
+        "prices": lambda number, size: prices(range(size), number / 4),
+    }
+    batch = batches[table]
+    with ml.open(path) as store:
+        store.apply(*TABLES[table])
+        store.write(table, batch(1, 32))
+        store.snapshot("early", message="the first")
+        store.optimize(tier="cold")
+        store.write(table, batch(40, 30))
+        store.write(table, batch(80, 4), mode="upsert")
+        store.delete(table, start=START + timedelta(hours=2)) if table == "sales" else None
+        store.branch("try", message="an experiment").write(table, batch(90, 3))
+        store.seal("early")
+        store.write(table, batch(100, 5))
+        store.snapshot("late")
+        store.write(table, batch(110, 2))
 
 
 def sales(shops: Iterable[int], hours: Iterable[int], view: ml.FeatureView = WIDER) -> pa.Table:
@@ -161,17 +187,25 @@ QUESTIONS: dict[str, Question] = {
     "online sales": lambda store: online(store, "sales", {"shop_id": [*SHOPS, 1234]}),
     "online one": lambda store: [repr(store.online_features(["sales"], {"shop_id": shop}, now=START)) for shop in (0, 3, 15)],
     "online delays": lambda store: online(store, "delays", {"carrier": [r[0] for r in ROUTES], "number": [r[1] for r in ROUTES]}),
-    "training set": lambda store: rows(store.training_set(LABELS, ["sales", "delays"])),
-    "training set then": lambda store: rows(store.training_set(LABELS, ["sales:note", "delays:stops"], known_at=LATE, status=True)),
+    "training set": lambda store: rows(store.training_set(LABELS, held(store, "sales", "delays"))),
+    "training set then": lambda store: rows(
+        store.training_set(LABELS, held(store, "sales:note", "delays:stops"), known_at=LATE, status=True)
+    ),
     "explain": lambda store: str(store.explain({name: values[1] for name, values in LABELS.items()}, "sales:amount")),
-    "at early": lambda store: [rows(store.at("early").read(name).table()) for name in ("sales", "delays")],
-    "at late": lambda store: [rows(store.at("late").read(name).table()) for name in ("sales", "delays", "prices")],
+    "at early": lambda store: [rows(store.at("early").read(name).table()) for name in held(store, "sales", "delays")],
+    "at late": lambda store: [rows(store.at("late").read(name).table()) for name in held(store, "sales", "delays", "prices")],
     "online at late": lambda store: online(store.at("late"), "sales", {"shop_id": list(SHOPS)}),
-    "branch": lambda store: [rows(store.checkout("try").read(name).table()) for name in ("sales", "delays", "prices")],
+    "branch": lambda store: [rows(store.checkout("try").read(name).table()) for name in held(store, "sales", "delays", "prices")],
     "online on branch": lambda store: online(store.checkout("try"), "sales", {"shop_id": [*SHOPS, 99]}),
     "diff": lambda store: str(store.diff("early", "late")),
     "diff of branches": lambda store: str(store.diff("try", "main")),
 }
+
+
+def held(store: ml.Store, *names: str) -> list[str]:
+    """Those of the names that the store has: small ones have one table only."""
+    known = {entry.label for entry in store.catalog()}
+    return [name for name in names if name.partition(":")[0] in known]
 
 
 def online(store: ml.Store, view: str, keys: dict[str, list[object]]) -> str:
@@ -194,5 +228,9 @@ def digest(answer: object) -> str:
 
 
 def answers(store: ml.Store) -> dict[str, str]:
-    """The digest of the answer to each question."""
-    return {name: digest(question(store)) for name, question in QUESTIONS.items()}
+    """The digest of the answer to each question that a sound store of such tables answers."""
+    found = {}
+    for name, question in QUESTIONS.items():
+        with suppress(ml.UnknownNameError, ml.UsageError):
+            found[name] = digest(question(store))
+    return found

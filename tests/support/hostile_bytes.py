@@ -52,9 +52,9 @@ def write_number(data: bytearray, dice: random.Random) -> None:
 
 
 def cut(data: bytearray, dice: random.Random) -> None:
-    """The end is missing."""
-    size = dice.randrange(len(data))
-    del data[size // PAGE * PAGE if dice.random() < 0.5 else size :]
+    """The end is missing. Something is left: an empty file is a new store."""
+    size = dice.randrange(1, len(data))
+    del data[size // PAGE * PAGE or 1 if dice.random() < 0.5 else size :]
 
 
 def splice(data: bytearray, dice: random.Random) -> None:

@@ -36,13 +36,13 @@ class Parent:
 class Child:
     """A process that runs `function(parent, *args)`; killed at the end of the `with` block if it still lives."""
 
-    def __init__(self, function: Callable[..., Any], *args: object, method: Method = "forkserver") -> None:
+    def __init__(self, function: Callable[..., Any], *args: object, method: Method = "forkserver", may_have_children: bool = False) -> None:
         context: Any = multiprocessing.get_context(method)
         if method == "forkserver":
             # Imported once, so that each further child starts at once; pyarrow asks for pandas at its first array.
             context.set_forkserver_preload(["mlstore", "lmdb.verify", "pandas"])
         self._pipe, far_end = context.Pipe()
-        self.process = context.Process(target=_run, args=(far_end, function, args), daemon=True)
+        self.process = context.Process(target=_run, args=(far_end, function, args), daemon=not may_have_children)
         self.process.start()
         far_end.close()
 

@@ -30,9 +30,9 @@ class Patience:
     end: float
 
     @classmethod
-    def begin(cls) -> Patience:
-        """As many seconds as this soak allows each test; no end unless it says."""
-        return cls(time.monotonic() + float(os.environ.get("MLSTORE_SOAK_SECONDS", "inf")))
+    def begin(cls, parts: int = 1) -> Patience:
+        """As many seconds as this soak allows each test, or each of its parts; no end unless it says."""
+        return cls(time.monotonic() + float(os.environ.get("MLSTORE_SOAK_SECONDS", "inf")) / parts)
 
     def lasts(self) -> bool:
         return time.monotonic() < self.end

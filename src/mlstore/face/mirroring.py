@@ -2,8 +2,8 @@
 
 import os
 
-from mlstore.engine.keeping import mirroring
-from mlstore.engine.mirror import MirrorOf, drop_mirror, find_mirror, put_mirror
+from mlstore.engine.keeping import copying, mirroring
+from mlstore.engine.mirror import MirrorOf, drop_mirror, find_mirror
 from mlstore.errors import StoreBusyError, UsageError
 from mlstore.face.base import Face
 from mlstore.storage.environment import Environment
@@ -26,10 +26,7 @@ class Mirroring(Face):
             There is a file of that name.
         """
         self._session.require_outside("clone")
-        environment = self._session.environment
-        environment.copy_to(path)
-        with Environment.open(path, writer_version=__version__) as copy, copy.writer() as writer:
-            put_mirror(writer, environment.path, self._session.clock_us())
+        copying.clone(self._session, path, writer_version=__version__)
 
     def push(self, path: Path) -> mirroring.MirrorReport:
         """Bring a mirror of this store up to date. Only what it lacks travels: new segments, and small records that have changed.

@@ -9,6 +9,7 @@ import lmdb
 
 from mlstore.errors import NotAStoreError
 from mlstore.format.header import HEADER_KEY, Header, decode_header
+from mlstore.storage.backup import sync_folder
 from mlstore.storage.keyspace import META
 
 FILE_MODE: Final = 0o644
@@ -22,13 +23,22 @@ _PAUSE_SECONDS: Final = 0.01
 _UNTOUCHED: Final = "name another file; this one was left as it was"
 
 
-def create_file(path: str) -> None:
-    """An empty file, which LMDB takes for a new one; somebody else's file of that name is left alone."""
+def create_file(path: str, *, is_synced: bool) -> None:
+    """An empty file, which LMDB takes for a new one; somebody else's file of that name is left alone.
+
+    Its name is on the disk when this returns: LMDB syncs what is in the file, and a power cut may take a file without a name.
+    """
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0)
     try:
         os.close(os.open(path, flags, FILE_MODE))
     except FileExistsError:
         return
+    if is_synced:
+        try:
+            sync_folder(os.path.dirname(path))
+        except OSError:
+            os.unlink(path)
+            raise
 
 
 def require_lmdb_file(path: str, *, shown: str) -> None:

@@ -55,7 +55,7 @@ def map_file(
     require_file_place(path, shown=shown)
     with _lock:
         try:
-            _make_file(path, new_header, shown)
+            _make_file(path, new_header, shown, is_synced=is_synced)
             require_lmdb_file(path, shown=shown)
             mapped = _files.get(_identity(path))
             if mapped is None:
@@ -94,7 +94,7 @@ def hand_over(old: MappedFile, new: MappedFile) -> None:
         new.farewell = weakref.finalize(new, function, *arguments)
 
 
-def _make_file(path: str, new_header: Header | None, shown: str) -> None:
+def _make_file(path: str, new_header: Header | None, shown: str, *, is_synced: bool) -> None:
     if os.path.exists(path):
         if new_header is None and os.path.getsize(path) == 0:
             raise NotAStoreError(f"{shown}: the file is empty", hint=_MAKE_ONE)
@@ -104,7 +104,7 @@ def _make_file(path: str, new_header: Header | None, shown: str) -> None:
     obstacle = network_obstacle(path)
     if obstacle is not None:
         raise _refusal(obstacle, shown)
-    create_file(path)
+    create_file(path, is_synced=is_synced)
 
 
 def _open(path: str, new_header: Header | None, shown: str, *, is_meta_synced: bool, is_synced: bool) -> MappedFile:

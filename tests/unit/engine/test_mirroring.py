@@ -12,6 +12,7 @@ import pytest
 
 import mlstore as ml
 from mlstore.engine.mirror import MIRROR
+from mlstore.storage import backup
 from mlstore.storage.keyspace import META, declared
 
 KEY = ml.Entity("key", keys={"key": ml.int64})
@@ -65,6 +66,23 @@ def live(store: ml.Store) -> None:
     store.retain(last=1)
     write(store, range(7), 4.0)
     store.write("numbers", {"key": 99_999, "event_timestamp": "2026-01-01", "a": 1.0, "b": 2.0})
+
+
+def test_a_clone_is_a_mirror_before_it_has_its_name(origin: ml.Store, mirror_path: Path, monkeypatch: pytest.MonkeyPatch):
+    # A power cut between the two left a store of its own, which no push would follow.
+    give_name, mirrors = backup._give_name, []
+
+    def look_first(partial: str, target: str) -> None:
+        with ml.open(partial, read_only=True) as unnamed:
+            mirrors.append(unnamed.mirror_of())
+        give_name(partial, target)
+
+    monkeypatch.setattr(backup, "_give_name", look_first)
+
+    origin.clone(mirror_path)
+
+    assert mirrors != [None]
+    assert origin.push(mirror_path).extents == 0
 
 
 def test_a_clone_has_everything_and_only_reads(origin: ml.Store, mirror: ml.Store) -> None:

@@ -1,9 +1,11 @@
-"""The backup journey: a copy of the last commit, proved whole before it gets its name."""
+"""The journeys of copies: a backup is proved whole, and a clone made a mirror, before it gets its name."""
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from mlstore.engine.keeping import inspection
+from mlstore.engine.mirror import put_mirror
 from mlstore.engine.session import Session
 from mlstore.errors import CorruptionError
 from mlstore.storage.environment import Environment
@@ -13,14 +15,10 @@ def backup(session: Session, path: str | os.PathLike[str]) -> None:
     """Copy the store to a new file; see Store.backup."""
 
     def prove(partial: str) -> None:
-        try:
-            with Environment.open(partial, read_only=True, writer_version="") as environment:
-                copied = Session.begin(environment, session.branch, session.clock_us)
-                with copied.reading() as context:
-                    problems = inspection.verify(context).problems
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(f"{partial}-lock")
+        with _copy(partial, read_only=True) as environment:
+            copied = Session.begin(environment, session.branch, session.clock_us)
+            with copied.reading() as context:
+                problems = inspection.verify(context).problems
         if problems:
             raise CorruptionError(
                 f"{os.fspath(path)}: the copy is not whole, so it was thrown away: {'; '.join(problems)}",
@@ -28,3 +26,25 @@ def backup(session: Session, path: str | os.PathLike[str]) -> None:
             )
 
     session.environment.copy_to(path, check=prove)
+
+
+def clone(session: Session, path: str | os.PathLike[str], *, writer_version: str) -> None:
+    """Copy the store to a new file that follows it; see Store.clone."""
+    origin, now_us = session.environment.path, session.clock_us()
+
+    def follow(partial: str) -> None:
+        with _copy(partial, writer_version=writer_version) as environment, environment.writer() as writer:
+            put_mirror(writer, origin, now_us)
+
+    session.environment.copy_to(path, check=follow)
+
+
+@contextmanager
+def _copy(partial: str, *, writer_version: str = "", read_only: bool = False) -> Iterator[Environment]:
+    """A copy that has no name yet, for a moment."""
+    try:
+        with Environment.open(partial, read_only=read_only, writer_version=writer_version) as environment:
+            yield environment
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(f"{partial}-lock")
