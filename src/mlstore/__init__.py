@@ -74,6 +74,7 @@ from mlstore.schema.dtypes import (
 from mlstore.schema.entity import Entity
 from mlstore.schema.expression import Expression, coalesce, col, greatest, least, lit, where
 from mlstore.schema.ondemand import OnDemandView, on_demand
+from mlstore.schema.record import from_record, to_record
 from mlstore.schema.reference import Reference, ref
 from mlstore.schema.service import FeatureService
 from mlstore.schema.table import Table
@@ -156,6 +157,7 @@ __all__ = [
     "dump",
     "float32",
     "float64",
+    "from_record",
     "greatest",
     "hopping",
     "int8",
@@ -175,6 +177,7 @@ __all__ = [
     "string",
     "struct",
     "timestamp",
+    "to_record",
     "tumbling",
     "uint8",
     "uint16",

@@ -20,7 +20,7 @@ ALLOWED = {
     "engine": {"pyarrow", "datasketches"},
     "": {"pyarrow"},
     "cli": {"pyarrow", "typer", "rich"},
-    "integrations": {"pyarrow", "confluent_kafka"},
+    "integrations": {"pyarrow", "confluent_kafka", "deltalake"},
 }
 UNSAFE = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
 LEADS_ON = {("cli", "integrations")}  # the command line gives people the doors to other systems

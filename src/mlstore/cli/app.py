@@ -16,6 +16,7 @@ from mlstore.cli import (
     demo,
     forgetting,
     freshness,
+    lakes,
     mirroring,
     proof,
     recovery,
@@ -69,6 +70,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "diff": versions.diff,
         "rollback": versions.rollback,
     },
+    "Lakes": {"export": lakes.export, "import": lakes.load},
     "Proof": {"audit": proof.audit, "seal": proof.seal},
     "Copies that follow": {"clone": mirroring.clone, "push": mirroring.push, "pull": mirroring.pull, "detach": mirroring.detach},
     "The file": {

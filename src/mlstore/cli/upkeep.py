@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import mlstore as ml
+from mlstore.cli.answers import answer_of, give
 from mlstore.cli.console import notes_console, print_fields, print_json, print_line, print_list, progress_bar, show_size
 from mlstore.cli.opening import open_store
 from mlstore.cli.options import AsJson, AtVersion, StorePath, complete_tables
@@ -88,9 +89,19 @@ def optimize(
     table: Annotated[
         str | None, typer.Option("--table", metavar="NAME", help="Only this view or table.", autocompletion=complete_tables)
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what there is to do.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Merge segments, and move them to another tier."""
+    if dry_run:
+        with open_store(store) as opened:
+            give(
+                answer_of(opened.optimize(tier=None if tier is None else tier.value, table=table, dry_run=True)),
+                output=None,
+                chosen=None,
+                as_json=as_json,
+            )
+        return
     with open_store(store, is_writing=True) as opened, progress_bar(f"optimizing {store}"):
         done = opened.optimize(tier=None if tier is None else tier.value, table=table)
     if as_json:

@@ -5,9 +5,9 @@ from datetime import date, timedelta
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mlstore.engine.asking import explain, explanation, reading, reproducing, training
+from mlstore.engine.asking.filters import Condition
 from mlstore.engine.asking.questions import KnownAt
 from mlstore.engine.asking.selection import Features
 from mlstore.face.base import Face, check_choice
@@ -106,7 +106,7 @@ class Asking(Face):
         name: str,
         *,
         columns: Sequence[str] | None = None,
-        where: pc.Expression | None = None,
+        where: Condition | None = None,
         start: TimeLike | None = None,
         end: TimeLike | None = None,
         as_of: TimeLike | None = None,
@@ -117,8 +117,8 @@ class Asking(Face):
         ----------
         columns : list of str, optional
             Which columns; all unless given: keys, event time, created, features.
-        where : pyarrow.compute.Expression, optional
-            A filter; blocks that it cannot match are not read.
+        where : Expression or pyarrow.compute.Expression, optional
+            A filter over any of the columns, such as `ml.col("temp") > 30`; blocks that it cannot match are not read.
         start, end : datetime or str, optional
             Event times in [start, end).
         as_of : datetime or str, optional

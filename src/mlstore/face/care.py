@@ -2,7 +2,7 @@
 
 import os
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, Literal, overload
 
 import pyarrow as pa
 
@@ -82,8 +82,18 @@ class Care(Face):
         with self._session.reading() as context:
             return audit.read_audit(context, since=since)
 
-    def optimize(self, *, table: str | None = None, tier: optimizing.Tier | None = None) -> dict[str, Any]:
+    @overload
+    def optimize(
+        self, *, table: str | None = None, tier: optimizing.Tier | None = None, dry_run: Literal[False] = False
+    ) -> dict[str, Any]: ...
+    @overload
+    def optimize(self, *, table: str | None = None, tier: optimizing.Tier | None = None, dry_run: Literal[True]) -> pa.Table: ...
+    def optimize(
+        self, *, table: str | None = None, tier: optimizing.Tier | None = None, dry_run: bool = False
+    ) -> dict[str, Any] | pa.Table:
         """Do now what the write path would do in time: seal tails, merge segments, let expired rows go, free space.
+
+        In transactions of bounded size, so that others write in between; readers never wait.
 
         Parameters
         ----------
@@ -91,10 +101,20 @@ class Care(Face):
             Only this view or table.
         tier : {"hot", "cold"}, optional
             Move its segments: "cold" packs them with zstd (small), "hot" stores them raw (zero-copy).
+        dry_run : bool
+            Only tell what there is to do.
+
+        Returns
+        -------
+        dict, or pyarrow.Table with `dry_run`
+            What was done: rows sealed, moved and expired, segments freed. Or what there is to do, a row for each view and table: name,
+            tail_rows (to be sealed), runs and segments as they are, rows_to_move (as often as they would be), rows_to_expire.
         """
-        self._session.require_outside("optimize")
         if tier is not None:
             check_choice("tier", tier, ("hot", "cold"))
+        if dry_run:
+            return optimizing.foresee(self._session, table=table, tier=tier)
+        self._session.require_outside("optimize")
         return optimizing.optimize(self._session, table=table, tier=tier, author=user())
 
     def backfill(self, view: WindowView | str, *, progress: Progress | None = None) -> int:
@@ -124,18 +144,20 @@ class Care(Face):
     ) -> forgetting.ForgetReport:
         """Erase all rows of some keys: from every view of the entity, every version and branch, online and offline, for good.
 
+        The events that window views of the entity are worked out from are among them: all rows whose key begins with a named one.
+
         No version sees the rows any more once the commit is made; then the segments that held them are written anew, and the result
         is proved by a scan. Versions stay as they were for all other keys. The commit tells how many rows were erased from where, and
         nothing of what they were. Interrupted, the rest of the rewriting is done by the next `forget` or `optimize`.
 
         The bytes lie in free pages of the file until the file is compacted, and in segments that arrays still show until those are gone.
-        Not touched: backups, rows of tables that are not named, columns of other entities that hold the key as a value, and
+        Not touched: backups, rows of other tables that are not named, columns of other entities that hold the key as a value, and
         the digests of earlier commits, which are hashes of what they wrote or deleted.
 
         Parameters
         ----------
         entity : Entity, Table or str
-            An entity, whose views are all searched, or a table with a key.
+            An entity, whose views and events are all searched, or a table with a key.
         keys : dict or table
             Key columns and their values; several columns pair up row by row.
         compact : bool

@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable
 from datetime import date
 from typing import Any
 
-import pyarrow.compute as pc
-
+from mlstore.engine.asking.filters import Condition
 from mlstore.engine.writing import consuming, deleting, ingest
 from mlstore.engine.writing.appending import Pace
 from mlstore.engine.writing.batch import Mode
@@ -201,7 +200,7 @@ class Writing(Face):
         name: str,
         *,
         keys: Any = None,
-        where: pc.Expression | None = None,
+        where: Condition | None = None,
         start: TimeLike | None = None,
         end: TimeLike | None = None,
         message: str = "",
@@ -215,7 +214,7 @@ class Writing(Face):
         ----------
         keys : dict or table, optional
             Key columns and their values; several columns pair up row by row.
-        where : pyarrow.compute.Expression, optional
-            Over the columns that `read` gives.
+        where : Expression or pyarrow.compute.Expression, optional
+            Over the columns that `read` gives, such as `ml.col("amount") < 0`.
         """
         return deleting.delete(self._session, name, keys=keys, where=where, start=start, end=end, author=author or user(), message=message)

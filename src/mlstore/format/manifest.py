@@ -115,7 +115,7 @@ class TableChange:
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Commit:
     """One commit: id (hex), the sequence that bounds its version, parents, author, message, time, and what it changed.
 
@@ -135,6 +135,11 @@ class Commit:
     def time(self) -> datetime:
         """When it was committed, UTC."""
         return EPOCH + timedelta(microseconds=self.time_us)
+
+    def __repr__(self) -> str:
+        done = "; ".join(f"{change.op} {change.table}" + f", {change.rows:,} rows" * (change.rows > 0) for change in self.changes)
+        told = ": ".join(text for text in (self.message, done) if text)
+        return f"<Commit {self.id or '(to be made)'} by {self.author} at {self.time:%Y-%m-%dT%H:%M:%SZ}: {told or 'no changes'}>"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from mlstore.errors import DefinitionError, UnknownNameError, UsageError
 from mlstore.schema.aggregation import FUNCTIONS, Aggregation, Part, fits, output_type
 from mlstore.schema.declarations import FieldEquality
 from mlstore.schema.dtypes import DType, bool_, int64, map_
+from mlstore.schema.durations import format_duration
 from mlstore.schema.expression import Expression
 from mlstore.schema.layout import Field, Layout
 from mlstore.schema.window import Window
@@ -83,6 +84,20 @@ def window_layout(view: WindowView, keys: tuple[Field, ...], source: Layout) -> 
         last_valid=False,
         is_online=True,
     )
+
+
+def check_kept(view: WindowView, source: Layout) -> None:
+    """Refuse windows that reach further back than the source keeps its rows; those that no length bounds are over what is kept."""
+    if source.retention_ns is None:
+        return
+    furthest = max(view.windows(), key=lambda window: window.span_ns + window.shift_ns)
+    reach = furthest.span_ns + furthest.shift_ns + view.offset_ns
+    if reach > source.retention_ns:
+        kept = format_duration(source.retention_ns)
+        message = (
+            f"window view {view.name}: {furthest.label} reaches {format_duration(reach)} back, and {source.name} keeps its rows for {kept}"
+        )
+        raise DefinitionError(message, hint=f"raise the retention= of {source.name}, or choose shorter windows")
 
 
 def _resolve(view: WindowView, aggregation: Aggregation, part: Part, columns: Mapping[str, DType], place: str) -> Output:

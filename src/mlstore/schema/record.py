@@ -39,14 +39,25 @@ Made = TypeVar("Made")
 
 
 def to_record(definition: Definition) -> dict[str, Any]:
-    """Every field of a definition, and its kind. A view names its entity, a window view its source too."""
+    """A definition as plain values, for JSON or another file: every field, and its kind. A view names its entity, a window view its source.
+
+    Examples
+    --------
+    >>> ml.to_record(ml.Entity("user", keys={"user_id": ml.int64}))["keys"]
+    [['user_id', 'int64']]
+    >>> ml.from_record(ml.to_record(ml.Entity("user", keys={"user_id": ml.int64})))
+    Entity('user', keys={'user_id': int64})
+    """
     kind = next(kind for kind, known in KINDS.items() if type(definition) is known)
     fields = {field.name: _packed(getattr(definition, field.name)) for field in dataclasses.fields(definition)}
     return {"kind": kind, **fields}
 
 
 def from_record(record: dict[str, Any]) -> Definition:
-    """The definition that `to_record` took apart. A field that the record lacks has its default."""
+    """The definition that `to_record` took apart. A field that the record lacks has its default.
+
+    FormatVersionError: it is of a newer mlstore. CorruptionError, DefinitionError: it makes no sense.
+    """
     kind = record.get("kind")
     cls = KINDS.get(kind) if isinstance(kind, str) else None
     if cls is None:

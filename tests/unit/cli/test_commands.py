@@ -279,6 +279,17 @@ def test_verify_calls_a_sound_store_sound(answer: Answer, run: Run, flights: Pat
     assert "sound" in run("verify", flights).stdout
 
 
+def test_a_dry_run_of_optimize_lists_views_and_tables_and_changes_nothing(run: Run, answer: Answer, flights: Path) -> None:
+    before = answer("info", flights)["tables"]
+
+    told = answer("optimize", flights, "--tier", "cold", "--dry-run")
+    shown = run("optimize", flights, "--dry-run").stdout
+
+    assert {row["name"] for row in told["rows"]} == {"weather", "delays", "flights"}
+    assert "rows_to_move" in shown
+    assert answer("info", flights)["tables"] == before
+
+
 def test_the_cold_tier_changes_no_answer(answer: Answer, flights: Path) -> None:
     before = answer("read", flights, "weather")
 

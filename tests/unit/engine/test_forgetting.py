@@ -256,3 +256,49 @@ def test_a_call_that_makes_no_sense_erases_nothing(filled: ml.Store, what: Any, 
 def test_a_version_of_the_past_forgets_nothing(filled: ml.Store):
     with pytest.raises(ml.ReadOnlyError):
         filled.at("first").forget(USER, keys=DOOMED)
+
+
+# ---------------------------------------------------------------- events of an entity
+
+
+ORDERS = ml.Table("orders", schema={"name": ml.string, "item": ml.int64, "price": ml.float64}, key=["name", "item"], timestamp="at")
+SPENT = ml.WindowView("spent", entity=USER, source=ORDERS, aggregations=[ml.agg("price", ["count", "sum"], windows=["7d", "lifetime"])])
+
+
+def orders(day: int, names: list[str] = NAMES) -> dict[str, list[Any]]:
+    return {"name": names, "item": list(range(len(names))), "at": [f"2024-05-{day:02}"] * len(names), "price": [float(day)] * len(names)}
+
+
+@pytest.fixture
+def sold(store: ml.Store, small_limits: None) -> ml.Store:
+    """Events in segments and in the tail, on two branches."""
+    store.apply(USER, VISIT, ORDERS, SPENT)
+    store.write("visit", visits(1))
+    for day in range(1, 9):
+        store.write("orders", orders(day))
+    store.snapshot("then")
+    store.branch("other").write("orders", orders(10, ["doomed", "bob"]))
+    store.write("orders", orders(9, ["doomed-not", "doomed"]))
+    return store
+
+
+def test_the_events_of_its_window_views_are_forgotten_with_an_entity(sold: ml.Store, store_path: Path):
+    report = sold.forget("user", keys=DOOMED, compact=True)
+
+    assert report.rows == {"orders": 10, "visit": 1}
+    assert names_in(sold, "orders") == ["ann", "bob", "doomed-not", "eve"]
+    assert names_in(sold.at("then"), "orders") == ["ann", "bob", "eve"]
+    assert names_in(sold.at("other"), "orders") == ["ann", "bob", "eve"]
+    sold.verify()
+    sold.close()
+    assert b"doomed" not in store_path.read_bytes().replace(b"doomed-not", b"")
+
+
+def test_windows_count_nothing_of_a_forgotten_key_and_all_of_the_others(sold: ml.Store):
+    others = {"name": ["ann", "bob", "doomed-not", "eve"]}
+    before = sold.online_features(["spent"], others, now="2024-05-09")
+
+    sold.forget("user", keys=DOOMED)
+
+    assert sold.online_features(["spent:price_count_lifetime"], DOOMED, now="2024-05-09")["price_count_lifetime"] == 0
+    assert sold.online_features(["spent"], others, now="2024-05-09") == before

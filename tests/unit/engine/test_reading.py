@@ -201,6 +201,13 @@ def test_times_finer_than_a_tick_bound_what_they_should(store: ml.Store) -> None
         ((pc.field("card") == 1) & ~(pc.field("level") == 1), lambda n: n % 4 == 1 and n % 7 != 1),
         (pc.field("created").is_valid(), lambda n: True),
         (pc.field("amount").is_null(), lambda n: False),
+        (ml.col("amount") > 25, lambda n: n > 25),
+        (ml.col("ratio") < 1, lambda n: n < 2),
+        (ml.col("ratio") * 2 + ml.col("card") > 25, lambda n: n + n % 4 > 25),
+        (ml.col("note").ends_with("2") & ~(ml.col("amount") == 2), lambda n: n in (12, 22)),
+        (ml.col("event_timestamp") >= datetime(1970, 1, 1, 0, 0, 20, tzinfo=UTC), lambda n: n >= 20),
+        (ml.lit(True), lambda n: True),
+        (ml.lit(None, ml.bool_), lambda n: False),
     ],
     ids=str,
 )
@@ -228,6 +235,9 @@ def test_a_filter_may_look_into_a_struct_that_is_not_read(store: ml.Store) -> No
         (pc.field("note") > 1, ml.SchemaMismatchError),
         (pc.field("amount") + 1, ml.SchemaMismatchError),
         ("amount > 1", ml.UsageError),
+        (ml.col("amout") > 1, ml.UnknownNameError),
+        (ml.col("note") > 1, ml.SchemaMismatchError),
+        (ml.col("amount") + 1, ml.SchemaMismatchError),
     ],
     ids=str,
 )

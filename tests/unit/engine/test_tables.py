@@ -95,6 +95,16 @@ def test_rows_are_deleted_by_a_filter(tables: ml.Store) -> None:
     assert numbers(tables.at("before")) == list(range(10))
 
 
+@pytest.mark.parametrize("where", [pc.scalar(value=True), ml.lit(value=True)], ids=["arrow", "ours"])
+def test_a_filter_that_is_about_no_column_deletes_all_rows(tables: ml.Store, where: Any) -> None:
+    tables.write("events", events(*range(3)))
+
+    commit = tables.delete("events", where=where)
+
+    assert commit.changes[0].rows == 3
+    assert numbers(tables) == []
+
+
 @pytest.mark.parametrize("question", [{"keys": {"n": 1}}, {"start": "2024-01-01"}, {"end": "2024-01-01"}, {}], ids=str)
 def test_what_a_table_without_key_and_time_cannot_be_asked_is_refused(tables: ml.Store, question: dict[str, Any]) -> None:
     tables.write("events", events(1))

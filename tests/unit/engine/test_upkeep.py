@@ -322,6 +322,33 @@ def test_moving_to_the_cold_tier_and_back_changes_no_answer(store: ml.Store) -> 
 
 
 @pytest.mark.usefixtures("small_limits")
+@pytest.mark.parametrize("tier", [None, "cold", "hot"])
+def test_a_dry_run_tells_what_optimize_then_does(store: ml.Store, tier: Any) -> None:
+    apply_plain(store)
+    for batch in range(7):
+        store.write("plain", fact_table(PLAIN, facts_of(batch, rows=4)))
+    before = store.info()["tables"]
+
+    (told,) = store.optimize(tier=tier, dry_run=True).to_pylist()
+
+    assert store.info()["tables"] == before
+    done = store.optimize(tier=tier)
+    assert (told["tail_rows"], told["rows_to_move"], told["rows_to_expire"]) == (done["rows_sealed"], done["rows_moved"], 0)
+    assert (told["runs"], told["segments"]) == (before[0]["runs"], before[0]["segments"])
+    assert store.optimize(tier=tier, dry_run=True)["rows_to_move"].to_pylist() == [0]
+    assert store.optimize(tier="cold", dry_run=True)["rows_to_move"].to_pylist() == [0 if tier == "cold" else 28]
+
+
+def test_a_dry_run_tells_of_rows_beyond_the_retention(store: ml.Store) -> None:
+    store.apply(ml.Table("log", schema={"n": ml.int64}, timestamp="at", retention="1d"))
+    store.write("log", {"n": [1, 2, 3], "at": ["2020-01-01", "2020-01-02", "2999-01-01"]})
+
+    (told,) = store.optimize(dry_run=True).to_pylist()
+
+    assert told["rows_to_expire"] == store.optimize()["rows_expired"] == 2
+
+
+@pytest.mark.usefixtures("small_limits")
 def test_optimize_of_an_optimized_store_does_nothing(store: ml.Store) -> None:
     apply_plain(store)
     store.write("plain", fact_table(PLAIN, facts_of(0, rows=20)))

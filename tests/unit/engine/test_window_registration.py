@@ -189,6 +189,18 @@ def test_a_source_cannot_change_in_place_to_what_its_readers_cannot_read(shop: m
     assert relation(shop, "orders").layout.features[1].dtype == ml.int32
 
 
+def test_a_source_keeps_its_rows_for_as_long_as_windows_look_back(shop: ml.Store) -> None:
+    shop.apply(orders(retention="8d"), spend(TOTAL, ml.agg("items", "max", windows=["7d", "lifetime"])))
+
+    with pytest.raises(ml.DefinitionError, match="7d reaches 7d back, and orders keeps its rows for 6d") as refusal:
+        shop.apply(orders(retention="6d"))
+    with pytest.raises(ml.DefinitionError, match="spend: 7d reaches 9d back, and orders keeps its rows for 8d"):
+        shop.apply(spend(TOTAL, ml.agg("items", "max", windows=["7d", "lifetime"]), offset="2d"))
+
+    assert "retention" in refusal.value.hint
+    assert relation(shop, "orders").layout.retention_ns == 8 * 86_400 * 10**9
+
+
 def test_a_past_version_of_the_store_has_the_view_as_it_was(shop: ml.Store) -> None:
     shop.snapshot("before")
     shop.apply(spend(TOTAL, ml.agg("items", "max", windows="2d")), orders(schema=COLUMNS | {"items": ml.int64}))

@@ -202,3 +202,10 @@ def test_small_records_come_back_and_garbage_is_refused() -> None:
     assert decode_fields(encode_fields([1, "a", b"\0", None, [2]])) == [1, "a", b"\0", None, [2]]
     with pytest.raises(CorruptionError, match="record cannot be read"):
         decode_fields(b"\xc1")
+
+
+def test_a_commit_shows_who_did_what_and_when() -> None:
+    commit = Commit("ab" * 16, **SAYS)
+
+    assert repr(commit) == f"<Commit {'ab' * 16} by ops at 2023-11-14T22:13:20Z: nightly: append weather, 100 rows>"
+    assert repr(replace(commit, id="", message="", changes=())) == "<Commit (to be made) by ops at 2023-11-14T22:13:20Z: no changes>"

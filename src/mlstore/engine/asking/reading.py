@@ -3,7 +3,6 @@
 What is read is fixed when the call returns: each segment is leased then, and read when its turn comes, without a transaction.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -14,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mlstore.engine.asking.filters import Condition, RowFilter, row_filter
 from mlstore.engine.asking.lookup import Answer
 from mlstore.engine.asking.questions import latest_ticks
 from mlstore.engine.asking.selection import Selected
@@ -24,7 +24,7 @@ from mlstore.engine.history.extents import is_stored
 from mlstore.engine.history.offline import MAX_TIME, MIN_TIME, History
 from mlstore.engine.history.pruning import keep_promising
 from mlstore.engine.session import ReadContext, Session
-from mlstore.errors import SchemaMismatchError, UnknownNameError, UsageError
+from mlstore.errors import UnknownNameError, UsageError
 from mlstore.format.keymerge import merge_keys
 from mlstore.format.keys import decode_keys
 from mlstore.schema.layout import Layout
@@ -42,7 +42,7 @@ class Query:
     relation: Relation
     output: tuple[str, ...]
     needed: tuple[str, ...]
-    where: pc.Expression | None
+    where: RowFilter | None
     first_time: int
     last_time: int
 
@@ -118,7 +118,7 @@ def read(
     name: str,
     *,
     columns: Sequence[str] | None,
-    where: pc.Expression | None,
+    where: Condition | None,
     start: TimeLike | None,
     end: TimeLike | None,
     as_of: TimeLike | None,
@@ -131,8 +131,8 @@ def read(
         if as_of is not None:
             return _read_as_of(history, query, as_of)
         blocks = history.blocks(first_time=query.first_time, last_time=query.last_time)
-        if where is not None and blocks:
-            blocks = keep_promising(blocks, relation.layout, where, full_schema(relation.layout))
+        if query.where is not None and query.where.implied is not None and blocks:
+            blocks = keep_promising(blocks, relation.layout, query.where.implied, full_schema(relation.layout))
         blocks.sort(key=_place)
         if not relation.layout.is_online and _interleave(blocks):
             return Rows(query.schema, [Piece(query, None, None, _in_order(query, blocks))])
@@ -146,7 +146,7 @@ def read_block(query: Query, block: Block, lend: Lend | None) -> Iterator[pa.Rec
         return
     table = read_rows(query, block, rows, lend)
     if query.where is not None:
-        table = table.filter(query.where).select(list(query.output))
+        table = query.where.keep(table).select(list(query.output))
     yield from table.to_batches()
 
 
@@ -177,7 +177,7 @@ def created_name(layout: Layout) -> str | None:
 
 
 def plan_query(
-    relation: Relation, columns: Sequence[str] | None, where: pc.Expression | None, start: TimeLike | None, end: TimeLike | None
+    relation: Relation, columns: Sequence[str] | None, where: Condition | None, start: TimeLike | None, end: TimeLike | None
 ) -> Query:
     schema = full_schema(relation.layout)
     if isinstance(columns, str):
@@ -186,10 +186,12 @@ def plan_query(
     for column in output:
         if column not in schema.names:
             raise UnknownNameError(f"{relation.label} has no column {column!r}", hint=suggest(column, schema.names))
-    needed = output if where is None else _needed(relation.label, schema, output, where)
+    condition = None if where is None else row_filter(where, schema, label=relation.label, at_hand=output)
+    # A condition that is about no column needs one, too: a table of none does not know how many rows it has.
+    needed = output if condition is None else tuple(dict.fromkeys((*output, *condition.columns))) or (schema.names[0],)
     first, last = time_bounds(relation, start, end)
     chosen = (pa.schema([schema.field(name) for name in names]) for names in (needed, output))
-    return Query(relation, output, needed, where, first, last, *chosen)
+    return Query(relation, output, needed, condition, first, last, *chosen)
 
 
 def time_bounds(relation: Relation, start: TimeLike | None, end: TimeLike | None) -> tuple[int, int]:
@@ -200,28 +202,6 @@ def time_bounds(relation: Relation, start: TimeLike | None, end: TimeLike | None
     first = MIN_TIME if start is None else -(-instant_ns(start) // ticks)
     last = MAX_TIME if end is None else -(-instant_ns(end) // ticks) - 1
     return max(first, MIN_TIME), min(last, MAX_TIME)
-
-
-def _needed(label: str, schema: pa.Schema, output: tuple[str, ...], where: pc.Expression) -> tuple[str, ...]:
-    """The output's columns and those the filter names: found by offering it what it misses, one by one."""
-    if not isinstance(where, pc.Expression):
-        raise UsageError(f"where={where!r:.60} is no filter", hint='use a pyarrow expression: pyarrow.compute.field("temp") > 30')
-    needed = list(output)
-    while True:
-        empty = pa.schema([schema.field(name) for name in needed]).empty_table()
-        try:
-            empty.filter(where)
-        except pa.ArrowInvalid as error:
-            missing = re.search(r"No match for FieldRef\.(?:Nested\(FieldRef\.)?Name\((.*?)\)", str(error))
-            if missing is None:
-                raise SchemaMismatchError(f"the filter does not fit {label}: {error}", hint="compare values of one type") from error
-            if missing[1] not in schema.names:
-                raise UnknownNameError(f"{label} has no column {missing[1]!r}", hint=suggest(missing[1], schema.names)) from error
-            needed.append(missing[1])
-        except (pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-            raise SchemaMismatchError(f"the filter does not fit {label}: {error}", hint="compare values of one type") from error
-        else:
-            return tuple(needed)
 
 
 def _take_hold(session: Session, context: ReadContext, query: Query, blocks: Sequence[Block]) -> list[Piece]:
@@ -264,7 +244,7 @@ def _in_order(query: Query, blocks: Sequence[Block]) -> tuple[pa.RecordBatch, ..
     order = np.lexsort([np.concatenate(clock) for clock in (seqs, created, times, codes)])
     table = pa.concat_tables([read_rows(query, block, rows) for block, rows in parts]).take(pa.array(order))
     if query.where is not None:
-        table = table.filter(query.where)
+        table = query.where.keep(table)
     return tuple(table.select(list(query.output)).combine_chunks().to_batches())
 
 
@@ -338,6 +318,6 @@ def _read_as_of(history: History, query: Query, as_of: TimeLike) -> Rows:
         ticks = answer.event_time.filter(pa.array(answer.found)).view(pa.int64())
         table = table.filter(pc.and_(pc.greater_equal(ticks, query.first_time), pc.less_equal(ticks, query.last_time)))
     if query.where is not None:
-        table = table.filter(query.where)
+        table = query.where.keep(table)
     batches = table.select(list(query.output)).cast(query.schema).to_batches()
     return Rows(query.schema, [Piece(query, None, None, tuple(batches))])

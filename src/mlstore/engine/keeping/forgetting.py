@@ -1,5 +1,7 @@
 """The forget journey: every row of some keys erased from every version, line, tail and online row.
 
+What is about an entity are its views, and the events its window views are worked out from, whose keys begin with the entity's.
+
 One transaction marks the rows as erased, so that from its commit on no version sees them; then the segments that hold them are written
 anew, in transactions of bounded size. What a kill leaves undone, the next merge, `optimize` or `forget` does.
 """
@@ -23,6 +25,7 @@ from mlstore.engine.keeping.compacting import CompactReport, compact
 from mlstore.engine.keeping.rewriting import each_line, rewrite_wasteful
 from mlstore.engine.session import ReadContext, Session, WriteContext
 from mlstore.engine.versions import LIVE, Scope, all_scopes, take_numbers
+from mlstore.engine.windows.prefixes import Prefixes
 from mlstore.engine.windows.tilekeeping import following
 from mlstore.engine.writing import upkeep
 from mlstore.engine.writing.deleting import named_keys
@@ -74,20 +77,30 @@ def forget(session: Session, what: Entity | Table | str, *, keys: Any, author: s
     return ForgetReport(commit, dict(erased), rewritten, held, compact(session) if then_compact else None, skipped)
 
 
-def _holders(catalog: Catalog, what: Entity | Table | str) -> list[Relation]:
-    """All versions of all views of an entity, or of a table."""
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """What holds rows of the keys that are named, as `named` has them: its own, or those that its own keys begin with."""
+
+    relation: Relation
+    named: Relation
+
+
+def _holders(catalog: Catalog, what: Entity | Table | str) -> list[Holder]:
+    """All versions of all views of an entity and of the sources of its window views, or of a table."""
     if not isinstance(what, Entity | Table | str):
         raise UsageError(f"forget of {what!r:.60}", hint="give an entity or a table, or the name of one")
     name = what if isinstance(what, str) else what.name
     definitions = ((relation, relation.entry.definition) for relation in catalog.relations())
     entity = catalog.find("entity", name) if not isinstance(what, Table) else ()
     if entity:
-        return [relation for relation, view in definitions if isinstance(view, FeatureView) and view.entity_name == name]
-    found = (
-        [] if isinstance(what, Entity) else [relation for relation, table in definitions if isinstance(table, Table) and table.name == name]
-    )
-    if found:
-        return found
+        views = [Holder(relation, relation) for relation, view in definitions if isinstance(view, FeatureView) and view.entity_name == name]
+        over = [(view, view.window) for view in catalog.windows() if view.window is not None and view.window.view.entity_name == name]
+        of_events = {inputs.source.table: Holder(inputs.source, view) for view, inputs in over}
+        return list((of_events | {view.relation.table: view for view in views}).values())
+    if not isinstance(what, Entity):
+        found = [Holder(relation, relation) for relation, table in definitions if isinstance(table, Table) and table.name == name]
+        if found:
+            return found
     if any(relation.entry.name == name for relation in catalog.relations()):
         raise UsageError(f"{name!r} is a view: keys are forgotten in all views of an entity", hint="name the entity")
     known = [entry.name for entry in catalog.current() if entry.kind in ("entity", "table")]
@@ -98,20 +111,40 @@ def _wanted(context: WriteContext, what: Entity | Table | str, keys: Any) -> tup
     """The views or the table as they are known here, and those that only other lines know, with the keys to forget in each; and those of
     the latter that have another key.
     """
-    here = {relation.table: relation for relation in _holders(context.catalog, what)}
+    here = {holder.relation.table: holder for holder in _holders(context.catalog, what)}
     found = dict(here)
     for place in each_line(context):
         with suppress(UnknownNameError):
-            found = {relation.table: relation for relation in _holders(place.catalog, what)} | found
+            found = {holder.relation.table: holder for holder in _holders(place.catalog, what)} | found
     wanted, skipped = [], []
-    for relation in found.values():
+    for holder in found.values():
         try:
-            wanted.append((relation, named_keys(relation.layout, relation.key_spec, keys, doing="forget")))
+            named = named_keys(holder.named.layout, holder.named.key_spec, keys, doing="forget")
         except (SchemaMismatchError, InvalidDataError):
-            if relation.table in here or not here:
+            if holder.relation.table in here or not here:
                 raise
-            skipped.append(relation.label)
+            skipped.append(holder.relation.label)
+        else:
+            wanted.append((holder.relation, _whole_keys(context, holder, named)))
     return wanted, tuple(sorted(skipped))
+
+
+def _whole_keys(context: WriteContext, holder: Holder, named: Keys) -> Keys:
+    """The keys of rows, on whatever line, that are the named ones or begin with them."""
+    relation, entity = holder.relation, holder.named.key_spec
+    if len(relation.key_spec.dtypes) == len(entity.dtypes) or not len(named):
+        return named
+    prefixes, found = Prefixes(relation.key_spec, entity, named), set[bytes]()
+    for scope in all_scopes(context.reader):
+        for entry in list_entries(context.reader, relation.table, scope.line):
+            keys = upkeep.open_block(context.reader, relation, entry, None).content.keys
+            for first, last in zip(*prefixes.locate(keys), strict=True):
+                found.update(keys.slice(int(first), int(last)).encoded())
+        place = tail_prefix(relation.table, scope.line)
+        for key in named.encoded():
+            records = context.reader.scan_prefix(TAIL, place + key)
+            found.update(record[len(place) : -CLOCKS_BYTES] for record, _ in records)
+    return Keys.from_encoded(sorted(found), relation.key_spec.kind)
 
 
 def _erase_everywhere(context: WriteContext, table: int, keys: Keys) -> int:

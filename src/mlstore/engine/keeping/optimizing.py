@@ -7,8 +7,11 @@ from collections import Counter
 from contextlib import suppress
 from typing import Any, Literal
 
+import pyarrow as pa
+
 from mlstore.engine.catalog import Relation
-from mlstore.engine.history.offline import load_state
+from mlstore.engine.history.offline import MIN_TIME, load_state
+from mlstore.engine.history.picking import pick_where
 from mlstore.engine.history.segments import list_entries
 from mlstore.engine.history.staging import sweep
 from mlstore.engine.keeping.lines import sweep_lines
@@ -20,6 +23,7 @@ from mlstore.engine.writing.backfilling import backfill
 from mlstore.errors import UnknownVersionError
 
 Tier = Literal["hot", "cold"]
+FORESEEN = ("tail_rows", "runs", "segments", "rows_to_move", "rows_to_expire")
 Place = int | None  # a line that no branch stands on; None: the line of the own branch, wherever that moves
 
 
@@ -50,6 +54,39 @@ def optimize(session: Session, *, table: str | None, tier: Tier | None, author: 
         sweep_lines(writing)
         done["segments_freed"] += upkeep.collect(writing.writer)
     return dict(done)
+
+
+def foresee(session: Session, *, table: str | None, tier: Tier | None) -> pa.Table:
+    """What `optimize` would do, a row for each view and table; see Store.optimize."""
+    with session.reading() as context:
+        if table is not None:
+            context.catalog.stored(table, doing="optimize")
+        work = {relation.label: Counter[str]() for relation in _relations(context, None, table)}
+        for place in _places(context):
+            for relation in _relations(context, place, table):
+                there = context if place is None else at_line(context, place)
+                work.setdefault(relation.label, Counter()).update(
+                    _foresee(there, relation, tier, session.clock_us() if place is None else None)
+                )
+    columns = {name: [counts[name] for counts in work.values()] for name in FORESEEN}
+    return pa.table({"name": list(work)} | columns, pa.schema([("name", pa.string()), *((name, pa.int64()) for name in FORESEEN)]))
+
+
+def _foresee(context: ReadContext, relation: Relation, tier: Tier | None, now_us: int | None) -> dict[str, int]:
+    state = load_state(context.reader, relation.table, context.scope.line)
+    entries = list_entries(context.reader, relation.table, context.scope.line)
+    sizes: Counter[int] = Counter()
+    for entry in entries:
+        sizes[entry.run] += entry.live_rows
+    left = sorted([*sizes.values(), *([state.tail_rows] if state.tail_rows else [])])
+    moved = 0 if len(left) > 1 else sum(entry.live_rows for entry in entries if tier not in (None, entry.tier))
+    while len(left) > 1:
+        merged = sum(left[: upkeep.widest_merge()])
+        left, moved = sorted([*left[upkeep.widest_merge() :], merged]), moved + merged
+    horizon = None if now_us is None else upkeep.horizon_of(relation, now_us)
+    aged = [] if horizon is None else pick_where(context.history(relation).blocks(last_time=horizon - 1), MIN_TIME, horizon - 1, None)
+    expired = sum(len(rows) for _, rows in aged)
+    return dict(zip(FORESEEN, (state.tail_rows, len(sizes), len(entries), moved, expired), strict=True))
 
 
 def _places(context: ReadContext) -> list[Place]:

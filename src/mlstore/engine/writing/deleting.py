@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from mlstore.engine.asking.filters import Condition
 from mlstore.engine.asking.reading import Query, plan_query, read_rows
 from mlstore.engine.history import online
 from mlstore.engine.history.block import Block, Int64
@@ -33,7 +33,7 @@ def delete(
     name: str,
     *,
     keys: Any,
-    where: pc.Expression | None,
+    where: Condition | None,
     start: TimeLike | None,
     end: TimeLike | None,
     author: str,
@@ -86,13 +86,14 @@ def named_keys(layout: Layout, key_spec: KeySpec, given: Any, *, doing: str) -> 
 
 def _matcher(query: Query) -> Callable[[Block, Int64], NDArray[np.bool_]] | None:
     """Which of some rows of a block the filter is true for."""
-    if query.where is None:
+    where = query.where
+    if where is None:
         return None
 
     def matches(block: Block, rows: Int64) -> NDArray[np.bool_]:
         table = read_rows(query, block, rows).append_column("__place", pa.array(np.arange(len(rows))))
         found = np.zeros(len(rows), np.bool_)
-        found[table.filter(query.where)["__place"].to_numpy()] = True
+        found[where.keep(table)["__place"].to_numpy()] = True
         return found
 
     return matches

@@ -20,6 +20,7 @@ from mlstore.format.manifest import TableChange
 from mlstore.schema.entity import Entity
 from mlstore.schema.evolution import evolve
 from mlstore.schema.ondemand import OnDemandView
+from mlstore.schema.outputs import check_kept
 from mlstore.schema.record import Definition
 from mlstore.schema.reference import parse_reference
 from mlstore.schema.service import FeatureService
@@ -187,7 +188,7 @@ def _with_inputs(planned: Catalog, view: OnDemandView) -> OnDemandView:
 
 
 def check_readers(catalog: Catalog) -> None:
-    """Refuse a change in place that takes from a view what a window view or an on-demand view reads."""
+    """Refuse a change that takes from a view what a window view or an on-demand view reads."""
     for entry in catalog.current():
         if isinstance(entry.definition, OnDemandView):
             try:
@@ -201,6 +202,7 @@ def check_readers(catalog: Catalog) -> None:
             except DefinitionError as cause:
                 message = f"{entry.definition.source_name} cannot change so while {entry.label} reads it: {cause.message}"
                 raise DefinitionError(message, hint="leave the column as it is, or add another one") from cause
+            check_kept(entry.definition, catalog.relation(entry.definition.source_name).layout)
 
 
 def _check_references(catalog: Catalog, definition: Definition, others: dict[tuple[str, str], Definition]) -> None:

@@ -103,7 +103,7 @@ def seal(context: WriteContext, relation: Relation) -> None:
 
 def expire(context: WriteContext, relation: Relation) -> TableChange | None:
     """Delete the rows that have outlived the retention; the change to be committed, if any."""
-    horizon = _horizon(context, relation, context.now_us)
+    horizon = horizon_of(relation, context.now_us)
     if horizon is None:
         return None
     history = context.history(relation)
@@ -175,9 +175,14 @@ def plan_full_merge(state: TableState, entries: Sequence[SegmentEntry], take_run
         sizes[entry.run] += entry.live_rows
     if state.merges or len(sizes) < 2:
         return state
-    inputs = sorted(sizes, key=lambda number: sizes[number])[: 2 * limits.FANOUT]
+    inputs = sorted(sizes, key=lambda number: sizes[number])[: widest_merge()]
     level = max(entry.level for entry in entries if entry.run in inputs)
     return replace(state, merges=((level, take_run(), tuple(sorted(inputs))),))
+
+
+def widest_merge() -> int:
+    """How many runs a full merge takes at a time."""
+    return 2 * limits.FANOUT
 
 
 def plan_cut(blocks: Sequence[Block], has_more: Sequence[bool]) -> tuple[bytes, int] | None:
@@ -339,7 +344,7 @@ Mask = NDArray[np.bool_]
 Droppable = Callable[[Int64, Int64, Int64], Mask]
 
 
-def _horizon(context: ReadContext, relation: Relation, now_us: int) -> int | None:
+def horizon_of(relation: Relation, now_us: int) -> int | None:
     """Event times before this have outlived the retention."""
     if relation.layout.retention_ns is None:
         return None
@@ -351,7 +356,7 @@ def droppable_rows(context: ReadContext, relation: Relation, now_us: int, spans:
     """Which rows may leave the file: the erased ones, those that no retained version sees, and those deleted and expired that neither a
     snapshot nor a branch sees.
     """
-    horizon = _horizon(context, relation, now_us)
+    horizon = horizon_of(relation, now_us)
     named = set[int]()
     if horizon is not None:
         named = {ref.seq for ref in tags(context.reader).values()} | {seq for seq, _ in forks(context.reader, context.scope.line)}
