@@ -290,6 +290,22 @@ def test_a_view_made_on_both_sides_alike_becomes_one(store: ml.Store) -> None:
     assert sorted(store.read("other").table()["a"].to_pylist()) == [0, 1]
 
 
+def test_a_view_made_on_both_sides_is_merged_again_and_again(store: ml.Store) -> None:
+    """The two tables of one name lie on one line, each with a tail of its own, which were taken for the same."""
+    trial = store.branch("trial")
+    visits = ml.FeatureView("visits", entity=USER, schema={"count": ml.int64})
+    for side in (store, trial):
+        side.apply(visits)
+    for day in range(1, 4):
+        store.write("visits", {"user_id": [1], "event_timestamp": [f"2026-01-0{day}"], "count": [day]})
+        trial.write("visits", {"user_id": [2] * day, "event_timestamp": [f"2026-01-0{day}"] * day, "count": list(range(day))})
+
+        store.merge("trial")
+
+        assert store.read("visits").num_rows == day + sum(range(day + 1))
+    assert not store.verify().problems
+
+
 def test_many_rows_are_merged_as_segments(store: ml.Store, monkeypatch: pytest.MonkeyPatch) -> None:
     shrink_limits(monkeypatch)
     branch = diverged(store)

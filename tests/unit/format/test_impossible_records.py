@@ -137,7 +137,7 @@ def test_an_act_that_cannot_be_is_refused() -> None:
 
 def test_fields_and_pairs_of_other_types_are_refused() -> None:
     assert decode_ancestry(msgpack.packb([[1, 2], [3, 4, True]])) == (((1, 2), (3, 4)), ((1, 2),))
-    for record in ([[1]], [[1, -2]], [[1, "2"]], [1, 2], {}, [[1, 2**63]]):
+    for record in ([[1]], [[1, -2]], [[1, 2, False]], [[1, "2"]], [1, 2], {}, [[1, 2**63]]):
         with pytest.raises(CorruptionError):
             decode_ancestry(msgpack.packb(record))
     with pytest.raises(CorruptionError, match="says what cannot be"):
