@@ -56,7 +56,7 @@ def test_comparisons_with_constants_are_told_as_they_are(where: ml.Expression, e
     "where",
     [
         X > 0.1,  # no float32 is exactly that
-        math.nan < X,
+        X.isin([math.nan]),
         N + 1 > 5,
         N > N,
         N != 5,

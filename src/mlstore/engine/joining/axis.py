@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mlstore.engine.joining.pairing import Named, family_of, tick_ns
+from mlstore.engine.joining.pairing import Named, family_of, spell_out, tick_ns
 from mlstore.errors import SchemaMismatchError, UsageError
 from mlstore.format.keys import ints_of, joined_values
 from mlstore.schema.durations import parse_duration
@@ -80,7 +80,8 @@ def _axis(column: pa.ChunkedArray, other_family: str) -> Axis:
     family = family_of(column.type)
     if family == "nulls":
         column, family = pa.chunked_array([pa.nulls(len(column), pa.int64())]), "integers" if other_family != "floats" else "floats"
-    if pa.types.is_dictionary(column.type) or pa.types.is_run_end_encoded(column.type):
+    column = spell_out(column)
+    if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     valid = joined_values(column.is_valid()) if column.null_count else None
     if family == "floats":

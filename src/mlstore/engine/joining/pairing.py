@@ -119,13 +119,19 @@ _FAMILIES: dict[str, Callable[[pa.DataType], bool]] = {
 }
 
 
+def spell_out(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A run-end encoded column row by row, which Arrow does not cast to; any other as it is."""
+    if not pa.types.is_run_end_encoded(column.type):
+        return column
+    return pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks], column.type.value_type)
+
+
 def _plain(named: Named) -> Named:
     """Without wrapping: extension types as what they are stored as, runs spelled out, dictionaries that hold nulls too."""
     column = named.column
     if isinstance(column.type, pa.BaseExtensionType):
         column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
-    if pa.types.is_run_end_encoded(column.type):
-        column = pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks], column.type.value_type)
+    column = spell_out(column)
     if pa.types.is_dictionary(column.type):
         column = column.unify_dictionaries()
         if column.num_chunks and column.chunk(0).dictionary.null_count:
