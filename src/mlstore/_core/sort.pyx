@@ -351,11 +351,10 @@ def sort_parts(
             pairs.words, pairs.rows = &words[0] + begin, &order[0] + begin
             pairs.spare_words, pairs.spare_rows = &spare_words[0], &spare_rows[0]
             pairs.count = <Py_ssize_t> ends[part] - begin
-            if pairs.count > 1:
-                sort_pairs(&pairs, bits)
-                if pairs.words != &words[0] + begin:
-                    memcpy(&words[0] + begin, pairs.words, pairs.count * sizeof(uint64_t))
-                    memcpy(&order[0] + begin, pairs.rows, pairs.count * sizeof(uint32_t))
+            sort_pairs(&pairs, bits)
+            if pairs.words != &words[0] + begin:
+                memcpy(&words[0] + begin, pairs.words, pairs.count * sizeof(uint64_t))
+                memcpy(&order[0] + begin, pairs.rows, pairs.count * sizeof(uint32_t))
             begin = ends[part]
 
 
@@ -369,10 +368,9 @@ def split_words(
     cdef Py_ssize_t i
     cdef Pairs pairs
     cdef uint64_t mask
-    if not 0 <= time_bits < WORD_BITS or offsets.shape[0] == 0:
-        raise ValueError("bits lie in [0, 64), and offsets has n_groups + 1 places")
-    if words.shape[0] == 0 or words[words.shape[0] - 1] >> time_bits >= <uint64_t> offsets.shape[0] - 1:
-        raise ValueError("there are no words, or a code lies outside of [0, n_groups)")
+    if not 0 <= time_bits < WORD_BITS or words.shape[0] == 0 or offsets.shape[0] == 0 \
+            or words[words.shape[0] - 1] >> time_bits >= <uint64_t> offsets.shape[0] - 1:
+        raise ValueError("bits lie in [0, 64), and there are words; or a code lies outside of [0, n_groups)")
     mask = (<uint64_t> 1 << time_bits) - 1
     pairs.words, pairs.count = &words[0], words.shape[0]
     with nogil:
