@@ -6,6 +6,7 @@ the caller.
 """
 
 from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from mlstore._core.prefetch cimport prefetch
@@ -165,23 +166,26 @@ def take_chunked(
 ):
     """answer[i] = the value at row places[i] of a column in chunks, values of `width` bytes."""
     cdef Py_ssize_t i, count = places.shape[0], chunk, rows
+    cdef const uint8_t[::1] values
     cdef Chunks chunks
     if starts.shape[0] != len(sources) + 1 or answer.shape[0] != count * width:
         raise ValueError("starts do not fit the chunks, or the answer the places")
     if count == 0 or width == 0:
         return
     rows = starts[starts.shape[0] - 1]
-    chunks.bases = find_bases(sources)
-    chunks.blocks = <const uint8_t**> malloc(((rows >> BLOCK_BITS) + 1) * sizeof(void*))
-    if chunks.blocks == NULL:
-        free(chunks.bases)
-        raise MemoryError
     chunks.ends = &starts[1]
     chunks.count = len(sources)
     chunks.width = width
+    chunks.bases = <const uint8_t**> malloc(chunks.count * sizeof(void*))
+    chunks.blocks = <const uint8_t**> malloc(((rows >> BLOCK_BITS) + 1) * sizeof(void*))
+    if chunks.bases == NULL or chunks.blocks == NULL:
+        free(chunks.bases)
+        free(chunks.blocks)
+        raise MemoryError
+    for chunk in range(chunks.count):
+        values = sources[chunk]
+        chunks.bases[chunk] = &values[0] - starts[chunk] * width if values.shape[0] else NULL
     with nogil:
-        for chunk in range(chunks.count):
-            chunks.bases[chunk] -= starts[chunk] * width
         find_blocks(&chunks, rows)
         if width == 8:
             take_chunked_words[uint64_t](&chunks, &places[0], count, <uint64_t*> &answer[0])
