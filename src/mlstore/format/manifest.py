@@ -239,7 +239,7 @@ def decode_commit(packed: bytes) -> Commit:
     except (ValueError, TypeError) as error:
         raise CorruptionError(f"a commit record cannot be read: {error}", hint=CURE) from error
     if tuple(map(type, (seq, line, author, message, time_us))) != (int, int, str, str, int) or not _is_possible_commit(commit):
-        raise CorruptionError(f"a commit record says what cannot be: {commit!r:.200}", hint=CURE)
+        raise CorruptionError(f"a commit record says what cannot be: {[seq, line, author, message, time_us]!r:.200}", hint=CURE)
     return commit
 
 

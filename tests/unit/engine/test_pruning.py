@@ -71,7 +71,7 @@ class Rows(Content):
         self._columns = [table[field.name].combine_chunks() for field in layout.features]
         self._zones = [value_range(column, field.dtype) for column, field in zip(self._columns, layout.features, strict=True)]
 
-    def zone(self, number: int, dtype: ml.DType) -> tuple[object, object, bool] | None:
+    def zone(self, relation: object, number: int) -> tuple[object, object, bool] | None:
         zone = self._zones[number]
         return None if zone is None else (*zone, self._columns[number].null_count > 0)
 
