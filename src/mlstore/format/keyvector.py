@@ -154,7 +154,7 @@ class Keys:
         if self.kind == "int":
             value = decode_int(encoded[:8].ljust(8, b"\0"))
             return int(np.searchsorted(self.ints, value, side="right" if len(encoded) > 8 else "left"))
-        low, high, data, offset = 0, len(self), memoryview(self.data), self.offsets.item
+        low, high, data, offset = 0, len(self), self.data.data, self.offsets.item
         while low < high:
             middle = (low + high) // 2
             if bytes(data[offset(middle) : offset(middle + 1)]) < encoded:
