@@ -177,6 +177,12 @@ def test_a_winner_already_found_stays_unless_it_is_beaten(task: Task) -> None:
     assert all(np.array_equal(*pair) for pair in zip(before, (best.time, best.created, best.seq, best.source, best.row), strict=True))
 
 
+def test_a_fact_at_the_time_of_the_winner_beats_it_by_its_other_clocks_though_its_block_ends_there() -> None:
+    task = Task([Question(0, 5, None, None)], [Fact(0, 5, 1, 1, False), Fact(0, 5, 2, 1, False)], LIVE, False, False, False)
+
+    assert_blocks_answer(task, [[0], [1]])
+
+
 @given(tasks())
 def test_the_next_fact_is_the_one_a_loop_finds(task: Task) -> None:
     asked = sorted({question.key for question in task.questions})

@@ -154,10 +154,10 @@ class Keys:
         if self.kind == "int":
             value = decode_int(encoded[:8].ljust(8, b"\0"))
             return int(np.searchsorted(self.ints, value, side="right" if len(encoded) > 8 else "left"))
-        low, high = 0, len(self)
+        low, high, data, offset = 0, len(self), self.data.data, self.offsets.item
         while low < high:
             middle = (low + high) // 2
-            if self.encoded_at(middle) < encoded:
+            if bytes(data[offset(middle) : offset(middle + 1)]) < encoded:
                 low = middle + 1
             else:
                 high = middle
