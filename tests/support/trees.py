@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -59,7 +58,7 @@ class Drawer:
     def plant(self, plan: TilePlan, key: bytes, events: Kept) -> None:
         """Add events of a key, written after those that are there."""
         batch = KeptByKey([key], np.array([0, len(events)]), events).below(None)
-        self.nodes.update(grow(plan, PREFIX, batch, partial(self.get_many, TILES)))
+        self.nodes.update(grow(plan, PREFIX, batch, lambda names: [self.nodes.get(name) for name in names]))
 
     def through(self, walk: Walk) -> Walk:
         """The walk, at its end."""

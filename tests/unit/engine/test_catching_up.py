@@ -72,6 +72,7 @@ def test_small_writes_and_deletes_in_between_are_followed_on_both_sides(store: m
     store.write("events", events(users=9))
     begun = reached(store)
 
+    store.delete("events", keys={"user_id": [3]}, end=NOW - timedelta(days=1))  # of a key that has yet to catch up
     store.write("events", events(users=1, ago=timedelta(hours=5)) | {"user_id": [8]})
     store.delete("events", keys={"user_id": [0, 7]})
     between = reached(store)
@@ -81,7 +82,7 @@ def test_small_writes_and_deletes_in_between_are_followed_on_both_sides(store: m
     assert begun[0] > 0
     assert between == (begun[0], True)
     assert reached(store) == (0, False)
-    assert counts(store, 9) == [1, 2, 2, 3, 1, 1, 1, 0, 2]
+    assert counts(store, 9) == [1, 2, 2, 2, 1, 1, 1, 0, 2]
     assert store.verify().problems == ()
     assert store.verify_skew(["spend"], sample={"user_id": list(range(9))}, now=NOW)
 
