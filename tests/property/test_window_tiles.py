@@ -139,6 +139,7 @@ LEAF, INNER = b"\1\3\4\0\1\0\0\0", b"\2\3\0\0\1\0\0\0"
         (LEAF.replace(b"\4", b"\5") + bytes(45), "known form"),
         (b"\1\2" + LEAF[2:] + bytes(44), "known level"),
         (LEAF + struct.pack("<q", 2**40) + bytes(36), "another stretch"),
+        (LEAF.replace(b"\1\0\0\0", b"\3\0\0\0") + struct.pack("<3q", 5, 9, 7) + bytes(3 * 36), "out of order"),
     ],
 )
 def test_what_is_no_node_of_its_place_is_refused(packed: bytes, why: str) -> None:

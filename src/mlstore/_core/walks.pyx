@@ -220,6 +220,9 @@ cdef class Walk:
         ticks = words_behind(node, 0)
         if ticks[0] < node.first or ticks[node.count - 1] > node.last:
             raise self.fault("a node that stands for another stretch")
+        # Events of the finest level are only searched; what is cut and built from must be in order, for places to stay within it.
+        if node.level and not is_ascending(ticks, node.count):
+            raise self.fault("a node out of order")
         self.packed.append(packed)
         return 0
 
@@ -329,8 +332,9 @@ cdef class Walk:
         for i in range(node.child, node.child + node.children):
             if self.nodes[i].first == first:
                 return self.cut(bench, i, low, high)
+        # Of children side by side, this one was asked for: these overlap.
         with gil:
-            raise ValueError("a walk that is not over")
+            raise self.fault("children that overlap")
 
     cdef int cut_leaf(self, Bench bench, const Node* node, int64_t low, int64_t high) except -1 nogil:
         cdef const int64_t* time = words_behind(node, 0)
@@ -410,3 +414,11 @@ cdef inline int64_t insert_edge(int64_t* edges, int64_t count, int64_t edge) noe
         i -= 1
     edges[place] = edge
     return count + 1
+
+
+cdef inline bint is_ascending(const int64_t* ticks, int64_t count) noexcept nogil:
+    cdef int64_t i
+    cdef bint falls = False
+    for i in range(1, count):
+        falls |= ticks[i] < ticks[i - 1]
+    return not falls
