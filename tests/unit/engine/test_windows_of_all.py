@@ -9,6 +9,7 @@ import pytest
 import mlstore as ml
 
 TRADES = ml.Table("trades", schema={"id": ml.int64, "price": ml.float64}, key="id", timestamp="at")
+PRICES = ml.agg("price", ["count", "sum", "max", "last"], windows=["1h", "1d"])
 TOTALS = ml.WindowView(
     "totals", entity=None, source=TRADES, aggregations=[ml.agg("price", ["count", "sum", "max", "last"], windows=["1h", "1d"])]
 )
