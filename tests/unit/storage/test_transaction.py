@@ -149,6 +149,7 @@ def test_an_unknown_keyspace_reads_as_empty(filled: Environment):
         assert reader.get_many(space, [b"k"] * 9) == [None] * 9
         assert list(reader.scan(space)) == []
         assert reader.view(space, b"k") is None
+        assert (reader.first(space), reader.last(space)) == (None, None)
         assert reader.count(space) == 0
 
 

@@ -17,7 +17,7 @@ from mlstore.engine.keeping import indexes, proving, retaining, sealing
 from mlstore.engine.keeping.mirroring import left_extents
 from mlstore.engine.ledger import count_commits, every_body
 from mlstore.engine.session import ReadContext
-from mlstore.engine.versions import Scope, commits, is_indexed, line_scope, named, newest, tags
+from mlstore.engine.versions import Scope, commits, has_line, is_indexed, line_scope, named, newest, tags
 from mlstore.engine.windows.tilechecking import find_broken_tiles
 from mlstore.errors import CorruptionError, UsageError
 from mlstore.format.keys import Keys
@@ -89,8 +89,9 @@ def verify(context: ReadContext, *, trusted_head: str | Commit | None = None) ->
 
 
 def _places(context: ReadContext) -> list[ReadContext]:
-    """Where the handle stands, and every other branch."""
-    others = [line_scope(context.reader, ref.line) for _, ref in named(context.reader, "branch")]
+    """Where the handle stands, and every other branch; one on a line that is not there is a fault of the indexes."""
+    reader = context.reader
+    others = [line_scope(reader, ref.line) for _, ref in named(reader, "branch") if has_line(reader, ref.line)]
     return [context, *(context.at(scope) for scope in others if scope != context.scope)]
 
 
