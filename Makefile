@@ -41,10 +41,12 @@ check: build  ## format, lint, types, and the rules of the house
 bench: build  ## one benchmark: WORKLOAD=storage ROWS=1000000 REPEAT=3 ENGINES="mlstore duckdb"
 	$(BIN)/python -m benchmarks $(WORKLOAD) --rows $(ROWS) --repeat $(REPEAT) $(if $(ENGINES),--engine $(ENGINES))
 
-debug: $(SANITIZE)/.built  ## unit and property tests on kernels with bounds checks, line tracing and sanitizers
+debug: $(SANITIZE)/.built  ## unit and property tests, and hostile files, on kernels with bounds checks, line tracing and sanitizers
 	LD_PRELOAD="$(ASAN) $(STDCXX)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	PYTHONMALLOC=malloc PYTHONPATH=$(SANITIZE)/lib \
 	$(BIN)/python -m pytest -q --timeout 1200 -m "not slow and not soak" tests/unit tests/property
+	LD_PRELOAD="$(ASAN) $(STDCXX)" ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_abort=0 PYTHONPATH=$(SANITIZE)/lib \
+	MLSTORE_SOAK_SCALE=0.02 $(BIN)/python -m pytest -q --timeout 3600 -m soak tests/crash/test_hostile_files.py
 
 soak: build  ## the tests that run for minutes on purpose, with a report: SCALE=0.1 does a tenth, SEED=7 the same again
 	@mkdir -p $(dir $(SOAK_REPORT))

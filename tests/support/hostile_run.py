@@ -5,6 +5,7 @@ Every case comes from a number, so it can be had again. A process of its own loo
 
 from __future__ import annotations
 
+import os
 import random
 import resource
 import signal
@@ -80,7 +81,8 @@ def is_end_of_lmdb(death: str) -> bool:
 
 def meet_case(say: Say, seed: int, originals: Sequence[Original], folder: Path, kind: Kind) -> tuple[str, list[str]]:
     """In a child: make a case of its number, and meet it."""
-    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
+    if "libasan" not in os.environ.get("LD_PRELOAD", ""):  # a sanitizer takes all the address space there is
+        resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     dice = random.Random(seed)
     original = dice.choice(originals)

@@ -20,7 +20,7 @@ from tests.support.processes import Child, Parent
 from tests.support.soaking import Patience
 from tests.support.worlds import shrink_limits
 
-LIVES_OF_A_CHILD = 25
+LIVES_OF_A_CHILD = 10
 STEPS_OF_A_LIFE = 100
 SECONDS_OF_A_CHILD = 3600  # of a busy machine; to be used up by a deadlock only
 

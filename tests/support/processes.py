@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Literal, Self
 
-PATIENCE_SECONDS = 60  # to be used up by a deadlock only
+PATIENCE_SECONDS = 240  # of a busy machine; to be used up by a deadlock only
 
 Method = Literal["spawn", "forkserver", "fork"]
 

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from tests.support.processes import Child, Parent
 from tests.support.soaking import Patience
 
-PATIENCE_SECONDS = 90  # of a busy machine; to be used up by a case that hangs only
+PATIENCE_SECONDS = 240  # of a busy machine; to be used up by a case that hangs only
 CASES_OF_A_CHILD = 200
 
 Say: TypeAlias = Callable[[str], None]
@@ -25,6 +25,7 @@ Judge: TypeAlias = Callable[..., Any]  # judge(say, case, *shared) -> the answer
 class Verdict:
     """What came of a case: the answer of its judge, or how and where its child ended; and what the judge had said before."""
 
+    case: Any
     said: str
     answer: Any
     death: str | None = None
@@ -56,9 +57,9 @@ def _judge_some(judge: Judge, cases: Sequence[Any], shared: tuple[object, ...]) 
                     said = word
             except AssertionError as error:
                 frames = [line.strip() for line in last_words if line.startswith("  File ")]
-                yield Verdict(said, None, f"{error}, {frames[0] if frames else 'nobody knows where'}")
+                yield Verdict(case, said, None, f"{error}, {frames[0] if frames else 'nobody knows where'}")
                 return
-            yield Verdict(said, *word)
+            yield Verdict(case, said, *word)
 
 
 def _judge_all(parent: Parent, judge: Judge, cases: Sequence[Any], shared: tuple[object, ...], last_words: str) -> None:

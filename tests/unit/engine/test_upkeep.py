@@ -377,3 +377,20 @@ def test_versions_before_a_delete_see_the_rows_whatever_was_merged_since(store: 
     assert sorted(row["amount"] for row in old) == list(range(rows))
     assert 1 not in store.read("plain")["card"].to_pylist()
     store.verify()
+
+
+def test_a_merge_that_finds_nothing_to_take_calls_the_file_damaged(store: ml.Store, monkeypatch: pytest.MonkeyPatch):
+    # A page put in the place of another gave segments whose keys were not in order: optimize() ended with an IndexError.
+    monkeypatch.setattr(limits, "DIRECT_ROWS", 2)
+    store.apply(*PLAIN.definitions())
+    for number in range(2):
+        facts = [Fact((card,), (number + card) * SECOND, {"amount": card, "note": ""}) for card in range(4)]
+        store.write("plain", fact_table(PLAIN, facts))
+    monkeypatch.setattr(upkeep, "plan_cut", lambda blocks, has_more: (b"", 0))
+
+    with pytest.raises(ml.CorruptionError, match="not in order"):
+        store.optimize()
+
+    monkeypatch.undo()
+    assert store.read("plain").num_rows == 8
+    store.verify()

@@ -36,10 +36,11 @@ from mlstore.engine.versions import LIVE, forks, tags, take_numbers
 from mlstore.engine.windows.tilekeeping import following
 from mlstore.engine.writing.catching import catch_up
 from mlstore.engine.writing.removal import hide
+from mlstore.errors import CorruptionError
 from mlstore.format.keymerge import merge_keys
 from mlstore.format.manifest import SegmentEntry, TableChange, TableState
 from mlstore.format.order import order_rows
-from mlstore.format.packed import FixedFields
+from mlstore.format.packed import CURE, FixedFields
 from mlstore.storage.keyspace import declare
 from mlstore.storage.transaction import Reader, Writer
 
@@ -139,6 +140,9 @@ def _merge_once(context: WriteContext, relation: Relation, plan: MergePlan, tier
         return 0
     put_state(writer, relation.table, line, state.changed())
     takes = _take(queues, lambda entry: open_block(writer, relation, entry, deletes.get(entry.segment)))
+    if not takes:
+        # Rows in order leave at least one to take: the first of those the cut lies at.
+        raise CorruptionError(f"{relation.label}: segments whose rows are not in order", hint=CURE)
     slices = [(block, block.start, stop) for _, block, stop in takes]
     rewrite(context, relation, slices, Placement(run_number, level + 1, tier=tier or queues[0][0].tier))
     for entry, _, stop in takes:
