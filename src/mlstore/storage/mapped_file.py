@@ -21,7 +21,7 @@ from mlstore.storage.keyspace import META, declared, declared_count
 from mlstore.storage.lease import LeaseBook
 from mlstore.storage.nodes import Nodes
 from mlstore.storage.presence import Presence
-from mlstore.storage.recognition import recognize
+from mlstore.storage.recognition import names_of, recognize
 from mlstore.storage.turn import Turn
 
 Handles = dict[str, lmdb._Database]
@@ -268,9 +268,9 @@ class MappedFile:
         self._open([META.name] if has_meta else [])
         with self.begin_read() as transaction:
             data = transaction.get(HEADER_KEY, db=self.handles[META.name]) if has_meta else None
-            names = [name.decode() for name in transaction.cursor().iternext(values=False)] if data is not None else []
+            names = list(transaction.cursor().iternext(values=False)) if data is not None else []
         header = recognize(data, is_blank=is_blank, shown=shown)
-        self._open(names)
+        self._open(names_of(names, shown=shown))
         return header
 
     def _open(self, names: Iterable[str]) -> None:

@@ -3,11 +3,12 @@
 import os
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any, Final
 
 import lmdb
 
-from mlstore.errors import NotAStoreError
+from mlstore.errors import CorruptionError, NotAStoreError
 from mlstore.format.header import HEADER_KEY, Header, decode_header
 from mlstore.storage.backup import sync_folder
 from mlstore.storage.keyspace import META
@@ -86,3 +87,13 @@ def recognize(data: bytes | None, *, is_blank: bool, shown: str) -> Header | Non
     if is_blank:
         return None
     raise NotAStoreError(f"{shown}: an LMDB file, but not of mlstore", hint=_UNTOUCHED)
+
+
+def names_of(found: Iterable[bytes], *, shown: str) -> list[str]:
+    """The names of the keyspaces in a file of ours; CorruptionError: one of them is no text."""
+    try:
+        return [name.decode() for name in found]
+    except UnicodeDecodeError as cause:
+        raise CorruptionError(
+            f"{shown}: a keyspace whose name is no text: {cause}", hint="restore a backup, or take out what is left: mlstore salvage"
+        ) from cause

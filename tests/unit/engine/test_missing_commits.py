@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import mlstore as ml
-from mlstore.engine.versions import COMMIT_IDS, COMMITS, LINE_SEQ
+from mlstore.engine.ledger import COMMIT_IDS, COMMITS, LINE_SEQ, settle
 from mlstore.format.manifest import Commit
 from tests.unit.engine.test_branches import USER, rows, spend
 
@@ -24,6 +24,7 @@ def written(store: ml.Store) -> tuple[ml.Store, list[Commit]]:
 
 def lose(store: ml.Store, commit: Commit, *, with_id: bool) -> None:
     with store._session.environment.writer() as writer:
+        settle(writer)
         writer.delete(COMMITS, LINE_SEQ.pack(commit.line, commit.seq))
         if with_id:
             writer.delete(COMMIT_IDS, bytes.fromhex(commit.id))

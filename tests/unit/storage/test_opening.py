@@ -36,6 +36,15 @@ def test_an_lmdb_file_with_a_plain_record_of_our_name_is_not_one_of_ours(path: s
     assert not os.path.exists(path + "-lock")
 
 
+def test_a_keyspace_whose_name_is_no_text_is_damage(path: str):
+    open_store(path).close()
+    with lmdb.Environment(path, subdir=False, max_dbs=100) as damaged, damaged.begin(write=True) as transaction:
+        transaction.put(b"tests\xff", b"value")
+
+    with pytest.raises(CorruptionError, match="a keyspace whose name is no text"):
+        open_store(path)
+
+
 @pytest.mark.parametrize("has_lock_file", [True, False])
 def test_an_lmdb_file_without_records_holds_no_store_to_read(path: str, has_lock_file: bool):
     lmdb.Environment(path, subdir=False, max_dbs=4).close()
