@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from heapq import merge as merge_sorted
 
 from mlstore.engine import limits
+from mlstore.errors import CorruptionError
 from mlstore.format.manifest import Commit, changed_tables, commit_id, decode_commit
-from mlstore.format.packed import FixedFields
+from mlstore.format.packed import CURE, FixedFields
 from mlstore.storage.keyspace import declare
 from mlstore.storage.transaction import Item, Reader, Writer
 
@@ -133,7 +134,8 @@ def commits_of_table(reader: Reader, table: int, line: int, bound: int) -> Itera
         if seq != last:
             last = seq
             found = reader.get(COMMITS, LINE_SEQ.pack(line, seq))
-            assert found is not None
+            if found is None:
+                raise CorruptionError(f"the change feed names a commit at {line}, {seq}, which is not there", hint=CURE)
             yield decode_commit(found)
 
 

@@ -58,3 +58,11 @@ def test_a_history_with_a_lost_commit_proves_nothing_before_it(written: tuple[ml
     assert f"commit {made[1].id[:12]} is missing, or not what was committed: history was rewritten" in told
     assert f"the trusted commit {made[0].id[:12]} is not part of what led to this version" in told
     assert "is not part of what led" not in told_by(store, trusted_head=made[2].id)
+
+
+def test_a_table_whose_history_lost_a_commit_says_so(written: tuple[ml.Store, list[Commit]]) -> None:
+    store, made = written
+    lose(store, made[1], with_id=True)
+
+    with pytest.raises(ml.CorruptionError, match="names a commit at"):
+        store.history(table="spend")
