@@ -106,6 +106,13 @@ def test_a_full_merge_of_many_runs_begins_with_those_that_have_the_fewest_rows_l
     assert planned.merges == ((0, 50, (1, 2, 3, 4, 5, 9)),)
 
 
+@pytest.mark.usefixtures("fanout_of_three")
+@pytest.mark.parametrize("plan", [upkeep.plan_merges, upkeep.plan_full_merge])
+def test_a_number_that_a_run_has_already_is_damage(plan: Any) -> None:
+    with pytest.raises(ml.CorruptionError, match="run 2 is there already"):
+        plan(TableState(), [entry(1), entry(2), entry(3)], numbers(2))
+
+
 def test_a_merge_under_way_comes_before_a_full_one() -> None:
     state = TableState(merges=((0, 40, (1, 2)),))
 

@@ -170,7 +170,7 @@ def plan_merges(state: TableState, entries: Sequence[SegmentEntry], take_run: Ca
     for level in sorted(free):
         runs = sorted(free[level])
         if len(runs) >= limits.FANOUT:
-            merges.append((level, take_run(), tuple(runs[: limits.FANOUT])))
+            merges.append((level, _new_run(entries, take_run), tuple(runs[: limits.FANOUT])))
     return replace(state, merges=tuple(merges))
 
 
@@ -183,7 +183,15 @@ def plan_full_merge(state: TableState, entries: Sequence[SegmentEntry], take_run
         return state
     inputs = sorted(sizes, key=lambda number: sizes[number])[: widest_merge()]
     level = max(entry.level for entry in entries if entry.run in inputs)
-    return replace(state, merges=((level, take_run(), tuple(sorted(inputs))),))
+    return replace(state, merges=((level, _new_run(entries, take_run), tuple(sorted(inputs))),))
+
+
+def _new_run(entries: Sequence[SegmentEntry], take_run: Callable[[], int]) -> int:
+    number = take_run()
+    if any(entry.run == number for entry in entries):
+        # A run merged into itself would never come to an end.
+        raise CorruptionError(f"run {number} is there already, and its number is to be given now", hint=CURE)
+    return number
 
 
 def widest_merge() -> int:
