@@ -401,3 +401,20 @@ def test_a_merge_that_finds_nothing_to_take_calls_the_file_damaged(store: ml.Sto
     monkeypatch.undo()
     assert store.read("plain").num_rows == 8
     store.verify()
+
+
+def test_a_merge_of_keys_that_are_not_in_order_calls_the_file_damaged(store: ml.Store, monkeypatch: pytest.MonkeyPatch):
+    # A forged segment of keys out of order: not all of them are found among those of the merge.
+    monkeypatch.setattr(limits, "DIRECT_ROWS", 2)
+    store.apply(*PLAIN.definitions())
+    for number in range(2):
+        facts = [Fact((card,), (number + card) * SECOND, {"amount": card, "note": ""}) for card in range(4)]
+        store.write("plain", fact_table(PLAIN, facts))
+    monkeypatch.setattr(upkeep, "merge_keys", lambda keys: keys[0].slice(0, 3))
+
+    with pytest.raises(ml.CorruptionError, match="keys are not in order"):
+        store.optimize()
+
+    monkeypatch.undo()
+    assert store.read("plain").num_rows == 8
+    store.verify()

@@ -321,6 +321,8 @@ def _merge_rows(relation: Relation, slices: Sequence[Slice], droppable: "Droppab
     keys = merge_keys([block.keys for block in blocks])
     pairs = list(zip(blocks, spans, strict=True))
     codes = np.concatenate([keys.search(block.keys)[block.key_of(span)] for block, span in pairs]).astype(np.int32)
+    if codes.size and codes.min() < 0:
+        raise CorruptionError(f"{relation.label}: a segment whose keys are not in order", hint=CURE)
     time = np.concatenate([block.content.time[span] for block, span in pairs])
     created = np.concatenate([block.created_of(span) for block, span in pairs])
     seq = np.concatenate([block.seq_of(span) for block, span in pairs])
