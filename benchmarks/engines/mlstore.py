@@ -20,10 +20,10 @@ from benchmarks.workload import NotHere
 
 STORE = "history.mls"
 # With layout "many": the last late rows stay in the tail, which is sealed at 1 << 16, and come in writes of these sizes, over and over.
-TAIL_ROWS, TAIL_WRITES = 60_000, (10_000, 1000, 100, 10)
+TAIL_ROWS, TAIL_WRITES = 60_000, (4000, 1000, 100, 10)
 # The late rows before them go straight to segments, for which a write must have this many, in so many writes. Eight runs of a level are
 # merged into one of the next: beside the bulk, these numbers of writes leave as many runs as they can, 10 after 30.
-RUN_ROWS, RUN_WRITES = 1 << 14, (30, 22, 14, 6, 5, 4, 3, 2, 1)
+RUN_ROWS, RUN_WRITES = 1 << 12, (30, 22, 14, 6, 5, 4, 3, 2, 1)
 
 
 def installed_version() -> str:
