@@ -106,7 +106,8 @@ def salvage_damaged(original: Path, folder: Path, seeds: range) -> tuple[int, in
             known = {entry.label for entry in store.catalog() if entry.kind in ("view", "table")}
             found = {name: store.read(name).num_rows for name in rows if name in known}
             store.write("prices", golden.prices([7], 1.0)) if "prices" in known else None
-        if not told.lost and (found != rows or told.problems):
+        # A value that was changed where it can still be read comes out, and is told as a problem: no rows are lost by it.
+        if not told.lost and (found != rows or not all("not those that commit" in problem for problem in told.problems)):
             violations.append(f"seed {seed}: nothing was lost, it says, and there are {found} rows; {told.problems}")
         for made in folder.glob(f"{seed}*"):
             made.unlink()
