@@ -7,7 +7,7 @@ and comes back as what the view or table declares.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import deltalake
@@ -241,8 +241,9 @@ def _are_there(dataset: ds.FileSystemDataset) -> bool:
 
 
 def _only(dataset: ds.FileSystemDataset, files: Collection[str]) -> ds.FileSystemDataset:
-    """The part of a dataset that lies in some files, which may be told by longer names."""
-    fragments = [fragment for fragment in dataset.get_fragments() if any(file.endswith(fragment.path) for file in files)]
+    """The part of a dataset that lies in some files, which are told by longer paths; names of data files are unique."""
+    names = {PurePosixPath(file).name for file in files}
+    fragments = [fragment for fragment in dataset.get_fragments() if PurePosixPath(fragment.path).name in names]
     return ds.FileSystemDataset(fragments, dataset.schema, dataset.format, dataset.filesystem)
 
 
