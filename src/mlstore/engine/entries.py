@@ -154,6 +154,8 @@ def read_entry(key: bytes, packed: bytes) -> CatalogEntry:
     if not key.startswith(stem) or not 0 <= table < 2**32 or not is_time(time_us) or not is_numbered:
         raise CorruptionError(f"the catalogue says what cannot be of {kind_of(definition)} {definition.name!r}", hint=CURE)
     version, revision = _SUFFIX.unpack(suffix[: _SUFFIX.size])
+    if table and revision >= 2**16:
+        raise CorruptionError(f"the catalogue tells of revision {revision} of {definition.name!r}, and rows have 16 bits for it", hint=CURE)
     line = _LINE.unpack(suffix[_SUFFIX.size :])[0] if len(suffix) > _SUFFIX.size else FIRST_LINE
     kind, is_withdrawn = kind_of(definition), len(told) == 2
     return CatalogEntry(kind, definition.name, version, revision, definition, table, seq, time_us, line, numbers, is_withdrawn)

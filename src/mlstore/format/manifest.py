@@ -204,7 +204,7 @@ def decode_ancestry(packed: bytes) -> tuple[Pairs, Pairs]:
         raise CorruptionError(f"a record cannot be read: {error}", hint=CURE) from error
     if type(told) is not tuple or not all(type(each) is tuple and tuple(map(type, each)) in _ANCESTORS for each in told):
         raise CorruptionError(f"a record says what cannot be: {told!r:.200}", hint=CURE)
-    if not all(0 <= number <= MOST for each in told for number in each[:2]) or not all(all(each[2:]) for each in told):
+    if not all(0 <= each[0] < 2**32 and 0 <= each[1] <= MOST and all(each[2:]) for each in told):
         raise CorruptionError(f"a record says what cannot be: {told!r:.200}", hint=CURE)
     return tuple(each[:2] for each in told), tuple(each for each in told if len(each) == 2)
 

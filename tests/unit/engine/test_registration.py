@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 import mlstore as ml
+from mlstore.engine.entries import CATALOG
+from mlstore.engine.versions import take_numbers
 from tests.support.data import instant
 from tests.support.worlds import SECOND
 
@@ -299,3 +301,15 @@ def test_a_misspelt_name_gets_the_nearest_one(airports: ml.Store) -> None:
         airports.read("wether")
 
     assert "did you mean 'weather'?" in caught.value.hint
+
+
+def test_a_revision_that_rows_have_no_room_for_is_damage(store: ml.Store) -> None:
+    store.apply(ml.FeatureView("v", schema={"x": ml.int64}))
+    with store._session.environment.writer() as writer:
+        ((key, packed),) = list(writer.scan(CATALOG))
+        writer.put(CATALOG, key[:-4] + (2**16).to_bytes(4, "big"), packed)
+        writer.delete(CATALOG, key)
+        take_numbers(writer, "catalog")
+
+    with pytest.raises(ml.CorruptionError, match="revision 65536 of 'v'"):
+        store.read("v")

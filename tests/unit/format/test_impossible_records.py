@@ -207,6 +207,12 @@ def test_a_column_that_reaches_beyond_its_buffers_is_refused(dtype: pa.DataType,
         assemble_column(dtype, 1, iter([None if data is None else pa.py_buffer(data) for data in buffers]))
 
 
+@pytest.mark.parametrize("ancestor", [(2**32, 5), (-1, 5), (1, 2**63), (1, 5, False), (1,), "1"], ids=str)
+def test_an_ancestor_that_cannot_be_is_refused(ancestor: Any) -> None:
+    with pytest.raises(CorruptionError, match="says what cannot be"):
+        decode_ancestry(msgpack.packb([(2**32 - 1, 2**63 - 1), ancestor]))
+
+
 def test_a_compressed_buffer_of_half_a_value_is_refused() -> None:
     packed = np.frombuffer(bytes(range(64)) * 100, np.uint8)[:6399]
 
