@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mlstore.format.keyvector import Keys
+from mlstore.errors import CorruptionError
+from mlstore.format.keyvector import Ints, Keys
+from mlstore.format.packed import CURE
 
 
 def merge_keys(parts: Sequence[Keys]) -> Keys:
@@ -14,3 +16,11 @@ def merge_keys(parts: Sequence[Keys]) -> Keys:
     if parts[0].kind == "int":
         return Keys(ints=np.unique(np.concatenate([part.ints for part in parts])))
     return Keys.from_encoded(sorted({key for part in parts for key in part.encoded()}), "bytes")
+
+
+def places_in(merged: Keys, part: Keys) -> Ints:
+    """Where the keys of a part lie among those it was merged into; CorruptionError: they were not in order, so some are not found."""
+    places = merged.search(part)
+    if len(places) and places.min() < 0:
+        raise CorruptionError("keys of stored rows are not in order", hint=CURE)
+    return places

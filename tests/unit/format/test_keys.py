@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from mlstore.errors import CorruptionError, DefinitionError, InvalidDataError, SchemaMismatchError
+from mlstore.format.keymerge import merge_keys, places_in
 from mlstore.format.keys import MAX_KEY, Keys, KeySpec, decode_keys, encode_key, factorize, prefix_range
 from mlstore.schema import dtypes
 from mlstore.schema.dtypes import DType
@@ -266,3 +267,12 @@ def test_an_encoded_integer_of_another_length_is_refused() -> None:
 def test_the_range_of_a_prefix_without_successor_has_no_end() -> None:
     assert prefix_range(b"\xff\xff") == (b"\xff\xff", None)
     assert prefix_range(b"a\xff") == (b"a\xff", b"b")
+
+
+def test_keys_that_are_not_found_where_they_were_merged_into_are_damage() -> None:
+    one, other = Keys.from_encoded([b"a", b"c"], "bytes"), Keys.from_encoded([b"b", b"c"], "bytes")
+    merged = merge_keys([one, other])
+
+    assert places_in(merged, other).tolist() == [1, 2]
+    with pytest.raises(CorruptionError, match="not in order"):
+        places_in(one, other)

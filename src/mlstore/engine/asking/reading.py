@@ -25,7 +25,7 @@ from mlstore.engine.history.offline import MAX_TIME, MIN_TIME, History
 from mlstore.engine.history.pruning import keep_promising
 from mlstore.engine.session import ReadContext, Session
 from mlstore.errors import UnknownNameError, UsageError
-from mlstore.format.keymerge import merge_keys
+from mlstore.format.keymerge import merge_keys, places_in
 from mlstore.format.keys import decode_keys
 from mlstore.schema.layout import Layout
 from mlstore.schema.reference import Reference
@@ -237,7 +237,7 @@ def _in_order(query: Query, blocks: Sequence[Block]) -> tuple[pa.RecordBatch, ..
     picked = [np.arange(block.content.rows) if rows is None else rows for block in blocks for rows in (_matching_rows(query, block),)]
     parts = list(zip(blocks, picked, strict=True))
     keys = merge_keys([block.keys for block in blocks])
-    codes = [keys.search(block.keys)[block.key_of(rows)] for block, rows in parts]
+    codes = [places_in(keys, block.keys)[block.key_of(rows)] for block, rows in parts]
     times = [block.content.time[rows] for block, rows in parts]
     created = [block.created_of(rows) for block, rows in parts]
     seqs = [block.seq_of(rows) for block, rows in parts]

@@ -16,7 +16,7 @@ from mlstore.engine.history.block import Int64
 from mlstore.engine.history.picking import Pick
 from mlstore.engine.lazy import lazy
 from mlstore.errors import SchemaMismatchError
-from mlstore.format.keymerge import merge_keys
+from mlstore.format.keymerge import merge_keys, places_in
 from mlstore.format.keys import Keys, KeySpec, decode_keys
 from mlstore.format.rows import RowPlan, compile_plan
 from mlstore.schema.conform import Conformed
@@ -165,7 +165,7 @@ def common_shape(before: Relation | None, after: Relation | None) -> Shape | Non
 def group_rows(before: RowSet, after: RowSet) -> tuple[Int64, Int64]:
     """A number for each row of either, equal where they stand for the same row: by key and event time, in a keyed table by key."""
     keys = merge_keys([before.distinct, after.distinct])
-    codes = np.concatenate([keys.search(rows.distinct)[rows.codes] for rows in (before, after)])
+    codes = np.concatenate([places_in(keys, rows.distinct)[rows.codes] for rows in (before, after)])
     if before.shape.layout.is_online or not before.shape.layout.keys:
         time = np.concatenate([before.time, after.time])
         order = np.lexsort((time, codes))
@@ -204,7 +204,7 @@ def _codes(shape: "Shape", picks: Sequence[Pick]) -> tuple[Keys, Int64]:
     parts = [(block.keys, *np.unique(block.key_of(rows), return_inverse=True)) for block, rows in picks]
     taken = [keys.take(places) for keys, places, _ in parts]
     distinct = merge_keys(taken)
-    return distinct, np.concatenate([distinct.search(keys)[which] for keys, (_, _, which) in zip(taken, parts, strict=True)])
+    return distinct, np.concatenate([places_in(distinct, keys)[which] for keys, (_, _, which) in zip(taken, parts, strict=True)])
 
 
 def _cast(column: pa.Array, arrow: pa.DataType) -> pa.Array:

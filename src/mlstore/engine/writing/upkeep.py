@@ -37,7 +37,7 @@ from mlstore.engine.windows.tilekeeping import following
 from mlstore.engine.writing.catching import catch_up
 from mlstore.engine.writing.removal import hide
 from mlstore.errors import CorruptionError
-from mlstore.format.keymerge import merge_keys
+from mlstore.format.keymerge import merge_keys, places_in
 from mlstore.format.manifest import SegmentEntry, TableChange, TableState
 from mlstore.format.order import order_rows
 from mlstore.format.packed import CURE, FixedFields
@@ -320,9 +320,7 @@ def _merge_rows(relation: Relation, slices: Sequence[Slice], droppable: "Droppab
     blocks = [block for block, _, _ in slices]
     keys = merge_keys([block.keys for block in blocks])
     pairs = list(zip(blocks, spans, strict=True))
-    codes = np.concatenate([keys.search(block.keys)[block.key_of(span)] for block, span in pairs]).astype(np.int32)
-    if codes.size and codes.min() < 0:
-        raise CorruptionError(f"{relation.label}: a segment whose keys are not in order", hint=CURE)
+    codes = np.concatenate([places_in(keys, block.keys)[block.key_of(span)] for block, span in pairs]).astype(np.int32)
     time = np.concatenate([block.content.time[span] for block, span in pairs])
     created = np.concatenate([block.created_of(span) for block, span in pairs])
     seq = np.concatenate([block.seq_of(span) for block, span in pairs])
