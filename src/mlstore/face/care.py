@@ -108,7 +108,8 @@ class Care(Face):
         -------
         dict, or pyarrow.Table with `dry_run`
             What was done: rows sealed, moved and expired, segments freed. Or what there is to do, a row for each view and table: name,
-            tail_rows (to be sealed), runs and segments as they are, rows_to_move (as often as they would be), rows_to_expire.
+            tail_rows (to be sealed), runs and segments as they are, rows_to_move (as often as they would be), rows_to_expire; not
+            what a branch takes over from lines it has left behind.
         """
         if tier is not None:
             check_choice("tier", tier, ("hot", "cold"))

@@ -59,7 +59,7 @@ def export(store: ml.Store, name: str, path: Path | str, *, versions: Sequence[s
     shown = _versions_of(store, name) if versions is None else [(version, _commit_of(store, version)) for version in versions]
     done, last = _exported(path, application)
     written = 0
-    for version, commit in shown:
+    for version, commit in sorted(shown, key=lambda each: each[1].seq):
         if commit.seq <= done:
             continue
         added = _only_added(store, name, last, commit)

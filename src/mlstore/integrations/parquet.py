@@ -175,9 +175,9 @@ def _appearing(target: Path) -> Iterator[Path]:
 
 def _manifest(place: Path) -> Mapping[str, Any]:
     try:
-        found = json.loads((place / _MANIFEST).read_text())
+        found: Mapping[str, Any] = json.loads((place / _MANIFEST).read_text())
         if isinstance(found["definitions"], list) and isinstance(found["tables"], dict):
-            return found  # type: ignore[no-any-return]
+            return found
     except (OSError, ValueError, KeyError, TypeError):
         pass
     raise ml.NotAStoreError(

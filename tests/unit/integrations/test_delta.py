@@ -62,6 +62,16 @@ def test_each_snapshot_is_a_delta_version_and_the_newest_commit_the_last(shop: m
     assert told == [("v1", snapshots["v1"]), ("v2", snapshots["v2"]), ("", shop.info()["version"])]
 
 
+def test_versions_that_are_named_go_out_in_the_order_they_were_made(shop: ml.Store, lake: Path) -> None:
+    for number in (1, 2):
+        shop.write("orders", orders(number))
+        shop.snapshot(f"v{number}")
+
+    assert delta.export(shop, "orders", lake, versions=["v2", "v1"]) == 2
+
+    assert [numbers_of(lake, version) for version in range(2)] == [[1], [1, 2]]
+
+
 def test_what_was_exported_is_not_exported_again(shop: ml.Store, lake: Path) -> None:
     shop.write("orders", orders(1))
     first = delta.export(shop, "orders", lake)

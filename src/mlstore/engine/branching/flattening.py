@@ -14,7 +14,7 @@ from mlstore.engine import limits
 from mlstore.engine.catalog import Relation, load_catalog
 from mlstore.engine.history import online
 from mlstore.engine.history.block import ERASED, Block
-from mlstore.engine.history.offline import History, load_state, put_state
+from mlstore.engine.history.offline import History, load_state, pack_owner, put_state
 from mlstore.engine.history.runs import Placement, level_of
 from mlstore.engine.history.segments import list_deletes, list_entries
 from mlstore.engine.history.shadows import SHADOWS, Shadows, load_shadows, locate, match, put_shadows
@@ -22,10 +22,7 @@ from mlstore.engine.history.tail import TailContent, load_tail
 from mlstore.engine.session import WriteContext
 from mlstore.engine.versions import FORK_KEY, FORKS, LIVE, Scope, forks, line_scope, named, put_line, take_numbers
 from mlstore.engine.writing import upkeep
-from mlstore.format.packed import FixedFields
 from mlstore.storage.keyspace import prefix_end
-
-_OWNER = FixedFields(">II")
 
 
 def flatten(context: WriteContext, most_layers: int) -> int:
@@ -94,7 +91,7 @@ def _take_table(context: WriteContext, relation: Relation) -> None:
         rows_taken = sum(stop - first for _, first, stop in slices)
         upkeep.rewrite(context, relation, slices, Placement(take_numbers(writer, "run"), level_of(rows_taken)))
     if not rest:
-        prefix = _OWNER.pack(relation.table, line)
+        prefix = pack_owner(relation.table, line)
         writer.delete_range(SHADOWS, prefix, prefix_end(prefix))
     elif cast is not None:
         put_shadows(writer, relation.table, line, cast)

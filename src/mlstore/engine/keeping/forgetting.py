@@ -135,8 +135,11 @@ def _whole_keys(context: WriteContext, holder: Holder, named: Keys) -> Keys:
     if len(relation.key_spec.dtypes) == len(entity.dtypes) or not len(named):
         return named
     prefixes, found = Prefixes(relation.key_spec, entity, named), set[bytes]()
+    low, high = named.encoded_at(0), prefix_end(named.encoded_at(len(named) - 1))
     for scope in all_scopes(context.reader):
         for entry in list_entries(context.reader, relation.table, scope.line):
+            if entry.max_key < low or (high is not None and entry.min_key >= high):
+                continue
             keys = upkeep.open_block(context.reader, relation, entry, None).content.keys
             for first, last in zip(*prefixes.locate(keys), strict=True):
                 found.update(keys.slice(int(first), int(last)).encoded())
