@@ -10,9 +10,7 @@ import pytest
 from mlstore.errors import AlreadyExistsError, StoreError
 from mlstore.storage import backup, compaction
 from mlstore.storage.environment import Environment
-from mlstore.storage.keyspace import declare
-
-A = declare("tests.a")
+from tests.support.records import A, get, open_store, put
 
 
 @pytest.fixture
@@ -29,6 +27,44 @@ def no_links(source: str, target: str) -> None:
 def value_in(path: Path) -> bytes | None:
     with Environment.open(path, writer_version="test", read_only=True) as copy, copy.reader() as reader:
         return reader.get(A, b"k")
+
+
+def test_a_copy_is_a_store_of_its_own_with_the_same_content(environment: Environment, tmp_path: Path):
+    put(environment, b"k", b"v" * 100_000)
+    target = tmp_path / "copy.mls"
+
+    environment.copy_to(target)
+    put(environment, b"k", b"later")
+
+    with open_store(target) as copy:
+        assert get(copy, b"k") == b"v" * 100_000
+        assert copy.file_id == environment.file_id
+        assert copy.verify_pages() == []
+    assert [name for name in os.listdir(tmp_path) if "partial" in name] == []
+
+
+def test_a_copy_is_compact(environment: Environment, tmp_path: Path):
+    put(environment, b"k", b"v" * 3_000_000)
+    with environment.writer() as writer:
+        writer.delete_range(A)
+
+    environment.copy_to(tmp_path / "copy.mls")
+
+    assert os.path.getsize(tmp_path / "copy.mls") < environment.size_bytes / 10
+
+
+def test_a_copy_never_replaces_a_file(environment: Environment, tmp_path: Path):
+    (tmp_path / "copy.mls").write_text("precious")
+
+    with pytest.raises(AlreadyExistsError, match=r"copy\.mls: is there already"):
+        environment.copy_to(tmp_path / "copy.mls")
+
+    assert (tmp_path / "copy.mls").read_text() == "precious"
+
+
+def test_a_copy_into_a_missing_folder_says_so(environment: Environment, tmp_path: Path):
+    with pytest.raises(StoreError, match="no such file"):
+        environment.copy_to(tmp_path / "nowhere" / "copy.mls")
 
 
 def test_a_copy_that_its_check_refuses_leaves_nothing_behind(filled: Environment, tmp_path: Path):

@@ -19,7 +19,7 @@ from mlstore.storage import lease as lease_module
 from mlstore.storage.environment import Environment
 from mlstore.storage.keyspace import declare
 from mlstore.storage.lease import MAX_SEGMENT_ID, LeaseBook
-from tests.unit.storage.child import in_forked_child
+from tests.support.forked import in_forked_child
 
 A = declare("tests.a")
 VALUE = np.arange(5000, dtype=np.int64)

@@ -16,13 +16,8 @@ from mlstore.storage.environment import Environment
 from mlstore.storage.keyspace import META, declare
 from mlstore.storage.mapped_file import MappedFile
 from mlstore.storage.turn import Turn
-from tests.unit.storage.child import in_forked_child
-
-A = declare("tests.a")
-
-
-def open_store(path: str | Path, **options: Any) -> Environment:
-    return Environment.open(path, writer_version="test", **options)
+from tests.support.forked import in_forked_child
+from tests.support.records import A, open_store
 
 
 def test_an_lmdb_file_with_a_plain_record_of_our_name_is_not_one_of_ours(path: str):
