@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -18,63 +17,10 @@ from mlstore.format.answers import IS_NULL, IS_OUTSIDE_TTL, IS_PRESENT, AnswerPl
 from mlstore.format.rows import RowPlan, RowReader, compile_plan, peek, peek_many
 from mlstore.schema import dtypes as dt
 from tests.support.naive_rows import Malformed, decode_row, encode_row, python_value, value_bytes
+from tests.support.typed_values import INT64, nullable, scalars, types, vectors
 
-INT64 = st.integers(-(2**63), 2**63 - 1)
 REVISION = 7
-
-# Per type its values as pyarrow takes them; times as integers, over their whole range.
-SCALARS: list[tuple[dt.DType, st.SearchStrategy[Any]]] = [
-    (dt.bool_, st.booleans()),
-    (dt.int8, st.integers(-(2**7), 2**7 - 1)),
-    (dt.int16, st.integers(-(2**15), 2**15 - 1)),
-    (dt.int32, st.integers(-(2**31), 2**31 - 1)),
-    (dt.int64, INT64),
-    (dt.uint8, st.integers(0, 2**8 - 1)),
-    (dt.uint16, st.integers(0, 2**16 - 1)),
-    (dt.uint32, st.integers(0, 2**32 - 1)),
-    (dt.uint64, st.integers(0, 2**64 - 1)),
-    (dt.float32, st.floats(width=32)),
-    (dt.float64, st.floats()),
-    (dt.string, st.text(max_size=6)),
-    (dt.binary, st.binary(max_size=6)),
-    (dt.date, st.integers(-(2**31), 2**31 - 1) | st.integers(-10_000, 30_000)),
-    (dt.timestamp("s"), INT64 | st.integers(-(2**33), 2**33)),
-    (dt.timestamp("ms"), INT64 | st.integers(-(2**42), 2**42)),
-    (dt.timestamp("us"), INT64 | st.integers(-(2**52), 2**52)),
-    (dt.timestamp("ns"), INT64 | st.integers(-(2**50), 2**50).map(lambda micros: micros * 1000)),
-    (dt.decimal(9, 2), st.decimals(-9999999, 9999999, places=2)),
-    (dt.decimal(38, 10), st.integers(-(10**38) + 1, 10**38 - 1).map(lambda digits: Decimal(f"{digits}E-10"))),
-]
-
-
-def nullable(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    return st.none() | values
-
-
-def vectors() -> st.SearchStrategy[tuple[dt.DType, st.SearchStrategy[Any]]]:
-    def of(size: int, item: dt.DType, width: int) -> tuple[dt.DType, st.SearchStrategy[Any]]:
-        return dt.vector(size, item), st.lists(st.floats(width=width), min_size=size, max_size=size)
-
-    return st.integers(1, 4).flatmap(lambda size: st.sampled_from([of(size, dt.float32, 32), of(size, dt.float64, 64)]))
-
-
-def nested_in(inner: st.SearchStrategy[tuple[dt.DType, Any]]) -> st.SearchStrategy[tuple[dt.DType, Any]]:
-    def struct_of(parts: list[tuple[dt.DType, Any]]) -> tuple[dt.DType, Any]:
-        names = [f"f{number}" for number in range(len(parts))]
-        values = st.fixed_dictionaries({name: nullable(part[1]) for name, part in zip(names, parts, strict=True)})
-        return dt.struct({name: part[0] for name, part in zip(names, parts, strict=True)}), values
-
-    def map_of(part: tuple[dt.DType, Any]) -> tuple[dt.DType, Any]:
-        return dt.map_(dt.string, part[0]), st.lists(st.tuples(st.text(max_size=3), nullable(part[1])), max_size=3)
-
-    return st.one_of(
-        inner.map(lambda part: (dt.list_(part[0]), st.lists(nullable(part[1]), max_size=3))),
-        st.lists(inner, min_size=1, max_size=3).map(struct_of),
-        inner.map(map_of),
-    )
-
-
-TYPES = st.recursive(st.sampled_from(SCALARS) | vectors(), nested_in, max_leaves=4)
+TYPES = types()
 
 
 @dataclass
@@ -118,7 +64,7 @@ def worlds(draw: Callable[..., Any], types: st.SearchStrategy[Any] = TYPES) -> W
     return World(compile_plan(REVISION, fields), times, columns)
 
 
-FLAT_WORLDS = worlds(st.sampled_from([scalar for scalar in SCALARS if scalar[0] != dt.string]) | vectors())
+FLAT_WORLDS = worlds(st.sampled_from([scalar for scalar in scalars() if scalar[0] != dt.string]) | vectors())
 
 
 def value_list(dtype: dt.DType, column: pa.Array | pa.ChunkedArray) -> list[bytes | None]:

@@ -19,59 +19,10 @@ from mlstore.format import segment as sg
 from mlstore.format.columns import assemble_column, flatten_column, value_range
 from mlstore.format.keys import Keys, KeySpec, factorize
 from mlstore.schema import dtypes as dt
+from tests.support.typed_values import INT64, Typed, Values, nullable, scalars, types
 
-Values = st.SearchStrategy[Any]
-Typed = tuple[dt.DType, Values]
-
-INT64 = st.integers(-(2**63), 2**63 - 1)
-
-# Per type its values as pyarrow takes them; times as integers. No NaN: it is not equal to itself.
-SCALARS: list[Typed] = [
-    (dt.bool_, st.booleans()),
-    (dt.int8, st.integers(-(2**7), 2**7 - 1)),
-    (dt.int16, st.integers(-(2**15), 2**15 - 1)),
-    (dt.int32, st.integers(-(2**31), 2**31 - 1)),
-    (dt.int64, INT64),
-    (dt.uint8, st.integers(0, 2**8 - 1)),
-    (dt.uint16, st.integers(0, 2**16 - 1)),
-    (dt.uint32, st.integers(0, 2**32 - 1)),
-    (dt.uint64, st.integers(0, 2**64 - 1)),
-    (dt.float32, st.floats(width=32, allow_nan=False)),
-    (dt.float64, st.floats(allow_nan=False)),
-    (dt.string, st.text(max_size=6)),
-    (dt.binary, st.binary(max_size=6)),
-    (dt.date, st.integers(-(2**31), 2**31 - 1)),
-    *((dt.timestamp(unit), INT64) for unit in dt.TIME_UNITS),
-    (dt.decimal(9, 2), st.decimals(-9999999, 9999999, places=2)),
-    (dt.decimal(38, 10), st.integers(-(10**38) + 1, 10**38 - 1).map(lambda digits: Decimal(f"{digits}E-10"))),
-]
-VECTORS: list[Typed] = [
-    (dt.vector(3), st.lists(st.floats(width=32, allow_nan=False), min_size=3, max_size=3)),
-    (dt.vector(1, dt.float64), st.lists(st.floats(allow_nan=False), min_size=1, max_size=1)),
-]
-
-
-def nullable(values: Values) -> Values:
-    return st.none() | values
-
-
-def nested_in(inner: st.SearchStrategy[Typed]) -> st.SearchStrategy[Typed]:
-    def struct_of(parts: list[Typed]) -> Typed:
-        named = {f"f{number}": part for number, part in enumerate(parts)}
-        values = st.fixed_dictionaries({name: nullable(part[1]) for name, part in named.items()})
-        return dt.struct({name: part[0] for name, part in named.items()}), values
-
-    def map_of(part: Typed) -> Typed:
-        return dt.map_(dt.string, part[0]), st.lists(st.tuples(st.text(max_size=3), nullable(part[1])), max_size=3)
-
-    return st.one_of(
-        inner.map(lambda part: (dt.list_(part[0]), st.lists(nullable(part[1]), max_size=3))),
-        st.lists(inner, min_size=1, max_size=2).map(struct_of),
-        inner.map(map_of),
-    )
-
-
-TYPES = st.recursive(st.sampled_from(SCALARS + VECTORS), nested_in, max_leaves=4)
+SCALARS = scalars(allow_nan=False)
+TYPES = types(allow_nan=False)
 
 
 def present(draw: Callable[..., Any], dtype: dt.DType, values: Values, rows: int) -> pa.Array:
