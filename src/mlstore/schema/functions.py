@@ -95,11 +95,21 @@ def code_of(function: Callable[..., Any], place: str) -> FunctionCode:
     reads, defaults among them, and the functions of its module that it calls."""
     if not isinstance(function, FunctionType) or inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
         raise DefinitionError(f"{place}: {function!r:.80} is no plain function", hint="write it with def, to take and return columns")
+    _check_signature(function, place)
     source = _source_of(function, place)
     digest = blake2b(digest_size=16)
     for part in _told(function, place, {}):
         digest.update(part.encode() + b"\0")
     return FunctionCode(_name_of(function), source, digest.hexdigest())
+
+
+def _check_signature(function: FunctionType, place: str) -> None:
+    signature = inspect.signature(function)
+    try:
+        signature.bind({})
+    except TypeError as cause:
+        message = f"{place}: {function.__qualname__}{signature} does not take one dict of columns"
+        raise DefinitionError(message, hint='write def f(columns), and columns["amount"] for the column') from cause
 
 
 def _name_of(function: FunctionType) -> str:

@@ -56,6 +56,13 @@ def labels(**columns: Any) -> dict[str, Any]:
 # ---------------------------------------------------------------- registering
 
 
+def test_an_empty_question_is_told_of_every_view_that_can_be_asked(flights: ml.Store) -> None:
+    with pytest.raises(ml.UsageError, match="the list of features is empty") as caught:
+        flights.online_features([], {"origin": "JFK"})
+
+    assert caught.value.hint.endswith("there is rate, ratios, risk, weather")
+
+
 def test_inputs_are_pinned_to_features_of_versions(flights: ml.Store) -> None:
     [ratios, view] = [entry.definition for entry in flights.catalog(kind="on_demand")]
 

@@ -70,6 +70,7 @@ def test_a_view_can_be_called_for_trying_it_out() -> None:
         ({"inputs": ["a"], "features": {"x": SHARE}, "returns": {"x": ml.float64}}, "belong to a function"),
         ({"inputs": ["a"], "features": {"x": SHARE}, "function": lambda c: c}, "both features and a function"),
         ({"inputs": ["a"], "function": len, "returns": {"x": ml.int64}}, "no plain function"),
+        ({"inputs": ["a"], "function": lambda price, limit: price, "returns": {"x": ml.int64}}, "does not take one dict of columns"),
         ({"inputs": ["a"], "function": share, "returns": {}}, "returns is empty"),
         ({"inputs": ["a", "a"], "features": {"x": SHARE}}, "named twice"),
         ({"inputs": ["a?offset=1d"], "features": {"x": SHARE}}, "an input with an offset"),

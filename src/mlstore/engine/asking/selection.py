@@ -85,7 +85,7 @@ def _select(
             raise NameClashError(f"feature {name!r} is asked for twice", hint="name it once")
         numbers.update(dict.fromkeys(chosen))
     if not wanted:
-        views = [relation.label for relation in catalog.relations() if relation.layout.is_online]
+        views = {entry.name for entry in catalog.current() if isinstance(entry.definition, View)}
         raise UsageError("the list of features is empty", hint=f'name at least one, as "view" or "view:feature": {suggest("", views)}')
     plain = [Selected(relation, tuple(numbers), (), way) for (_, way), (relation, numbers) in wanted.items()]
     return _named(plain, taken, full_names, status)
